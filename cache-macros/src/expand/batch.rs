@@ -1,0 +1,121 @@
+//! `each(id in ids)`: look up every element, run the body with the missing ones, put the answer together.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens as _, quote_spanned};
+use syn::Type;
+
+use super::capture::{Captures, Life};
+use super::flow::{After, Body, by_move};
+use super::{Cx, key};
+use crate::function;
+use crate::model::{Batch, Key, Read, Uses};
+
+/// Everything from the elements to the function's result.
+pub(super) fn statements(cx: &Cx<'_>, plan: &Read, site: &TokenStream, mode: &TokenStream, body: &Body, inline: bool) -> TokenStream {
+    let Some(Batch { element, param, elements, by }) = &plan.batch else { return TokenStream::new() };
+    let p = cx.p();
+    let at = cx.at(site);
+    let shape = shape(cx);
+    let write = key(cx, plan, element);
+    let by = by.as_ref().map(|by| q!(batch.by(#by);));
+    let own = |used: bool| used.then(|| q!(let #element = #p::capture(#element);));
+    let before: TokenStream = plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
+    let before_owns = own(plan.tags.iter().any(|tag| !tag.uses().result && needs_owned(tag)));
+    let before = (!before.is_empty()).then(|| q!(batch.tags(|#element, t| { #before_owns #before });));
+    let namespace = plan.namespace.as_ref().map(|namespace| {
+        let segments = key::segments(cx, namespace, None);
+        q!(batch.namespace(|w| { #segments });)
+    });
+    let ttl = match &plan.ttl {
+        Some(crate::args::Ttl::Dynamic(expr)) => {
+            let expr = cx.owned_arguments(expr.to_token_stream());
+            Some(q!(batch.ttl(#expr);))
+        }
+        _ => None,
+    };
+    let after = After::new(plan);
+    let needs = after.needs();
+    let captures = Captures::new(cx, &needs, Life::Call, inline);
+    let runnable = body.runnable(cx, &captures.inside, by_move(cx, &needs));
+    let on_value = (!after.is_empty()).then(|| {
+        let owns = own(plan.tags.iter().any(|tag| tag.uses().result && needs_owned(tag)));
+        let (statements, rebound) = (after.statements(cx, &captures), &captures.after);
+        q!(#rebound batch.on_value(|#element, value, t| { #owns #statements });)
+    });
+    let captured = &captures.before;
+    let missing = missing(cx, *param, elements);
+    let bypass = plan.bypass.as_ref().map(|bypass| {
+        let bypass = cx.owned_arguments(bypass.to_token_stream());
+        q!(let bypass = #bypass;)
+    });
+    let look_up = q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await);
+    let load = q!(
+        #before
+        #namespace
+        #ttl
+        #captured
+        #missing
+        if let ::core::result::Result::Err(early) = batch.run(#runnable).await {
+            return early;
+        }
+        #on_value
+    );
+    if bypass.is_some() {
+        // The body stands once: a bypassed call is a batch in which nothing is looked up.
+        return q!(
+            #at
+            #bypass
+            #shape
+            let mut batch = if bypass { at.batch_bypassed(shape, #p::elements(&#elements)) } else { #look_up };
+            #by
+            if !batch.is_complete() { #load }
+            batch.finish().await
+        );
+    }
+    q!(#at #shape let mut batch = #look_up; #by if !batch.is_complete() { #load } batch.finish().await)
+}
+
+/// The closure body that writes the key of one element.
+pub(super) fn key(cx: &Cx<'_>, plan: &Read, element: &Ident) -> TokenStream {
+    let p = cx.p();
+    match &plan.key {
+        Key::Computed(function, arguments) => {
+            let built = key::computed(cx, function, arguments);
+            q!(let #element = #p::capture(#element); w.key(#built);)
+        }
+        Key::Resource(_) => {
+            let body = key::key(cx, &plan.key);
+            q!(let #element = #p::capture(#element); #body)
+        }
+        _ => key::key(cx, &plan.key),
+    }
+}
+
+/// An expression gets the element by value, a template looks at it.
+fn needs_owned(element: &crate::model::Element) -> bool {
+    let uses: &Uses = element.uses();
+    uses.element && matches!(element, crate::model::Element::Expr(_))
+}
+
+/// `batch_storable`, blamed on the return type.
+fn shape(cx: &Cx<'_>) -> TokenStream {
+    let (p, output) = (cx.p(), &cx.function.output);
+    let span = Span::mixed_site().located_at(function::first_span(&output.to_token_stream()));
+    let evidence = quote_spanned!(span=> #p::batch_storable(shape));
+    let bound = Ident::new("shape", Span::mixed_site());
+    let inner = Ident::new("shape", span);
+    let _ = inner;
+    q!(let #bound = #p::batch_shape!(#output); let #bound = #evidence;)
+}
+
+/// The parameter again, with the missing elements only.
+fn missing(cx: &Cx<'_>, param: usize, elements: &Ident) -> TokenStream {
+    let (p, ty) = (cx.p(), &cx.function.params[param].ty);
+    match ty {
+        Type::Reference(_) => q!(
+            let missing = #p::missing_as(#elements, batch.missing());
+            let #elements: #ty = &missing;
+        ),
+        _ => q!(let #elements: #ty = #p::missing_as(&#elements, batch.missing());),
+    }
+}

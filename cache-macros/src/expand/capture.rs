@@ -1,0 +1,146 @@
+//! Arguments that are needed after the body, which may consume them: cloned before it, and named again after it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::format_ident;
+use syn::ext::IdentExt as _;
+
+use super::Cx;
+use crate::model::{Element, OfValue, Part, Segment, Source, Text};
+
+/// How long what was captured must live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Life {
+    /// Within the call: references are used again.
+    Call,
+    /// Beyond it: references are turned into what they refer to.
+    Owned,
+}
+
+/// The statements around the body, and the names of captured fields.
+#[derive(Debug)]
+pub(super) struct Captures {
+    /// Before the body.
+    pub(super) before: TokenStream,
+    /// First in an inline body: references that it gets only for a while.
+    pub(super) inside: TokenStream,
+    /// After the body.
+    pub(super) after: TokenStream,
+    leaves: BTreeMap<String, Ident>,
+}
+
+/// What is needed later.
+#[derive(Debug, Default)]
+pub(super) struct Needs<'a> {
+    texts: Vec<&'a Text>,
+    names: BTreeSet<String>,
+    pub(super) self_value: bool,
+}
+
+impl<'a> Needs<'a> {
+    pub(super) fn element(&mut self, element: &'a Element) {
+        match element {
+            Element::Text(text) => self.text(text),
+            Element::Expr(expr) => self.expr(expr),
+        }
+    }
+
+    pub(super) fn text(&mut self, text: &'a Text) {
+        self.self_value |= text.uses.self_value;
+        self.texts.push(text);
+    }
+
+    pub(super) fn expr(&mut self, expr: &OfValue) {
+        self.self_value |= expr.uses.self_value;
+        self.names.extend(expr.uses.bindings.iter().cloned());
+    }
+
+    pub(super) fn uses(&mut self, uses: &crate::model::Uses) {
+        self.self_value |= uses.self_value;
+        self.names.extend(uses.bindings.iter().cloned());
+    }
+}
+
+impl Captures {
+    /// `inline`: the body is an `async move` block of this function rather than a call.
+    pub(super) fn new(cx: &Cx<'_>, needs: &Needs<'_>, life: Life, inline: bool) -> Self {
+        let p = cx.p();
+        let mut captures = Self { before: TokenStream::new(), inside: TokenStream::new(), after: TokenStream::new(), leaves: BTreeMap::new() };
+        let mut names = needs.names.clone();
+        for part in needs.texts.iter().flat_map(|text| &text.segments).filter_map(|segment| match segment {
+            Segment::Part(part) => Some(part),
+            _ => None,
+        }) {
+            match &part.source {
+                Source::Param(index, binding) => {
+                    let kept = life == Life::Call && cx.function.params[*index].survives();
+                    if part.fields.is_empty() {
+                        names.insert(binding.unraw().to_string());
+                    } else if !kept && !names.contains(&binding.unraw().to_string()) {
+                        captures.add_leaf(&p, part, binding);
+                    }
+                }
+                Source::SelfValue(ident) if life == Life::Owned || !cx.function.self_is_shared() => captures.add_leaf(&p, part, ident),
+                Source::Expr(tokens) => {
+                    let mentioned = crate::tokens::mentions(tokens);
+                    names.extend(mentioned.into_iter().filter(|name| cx.function.binding(name).is_some()));
+                }
+                _ => {}
+            }
+        }
+        for name in names {
+            captures.add_name(cx, &name, life, inline);
+        }
+        captures
+    }
+
+    /// The capture that stands for a placeholder with fields.
+    pub(super) fn leaf(&self, part: &Part) -> Option<&Ident> {
+        self.leaves.get(&leaf_name(part)?)
+    }
+
+    fn add_leaf(&mut self, p: &TokenStream, part: &Part, root: &Ident) {
+        let Some(name) = leaf_name(part) else { return };
+        if self.leaves.contains_key(&name) {
+            return;
+        }
+        let ident = format_ident!("field{}", self.leaves.len(), span = Span::mixed_site());
+        let fields = &part.fields;
+        self.before.extend(q!(let #ident = #p::capture(&#root #fields);));
+        self.leaves.insert(name, ident);
+    }
+
+    fn add_name(&mut self, cx: &Cx<'_>, name: &str, life: Life, inline: bool) {
+        let Some((index, binding)) = cx.function.binding(name) else { return };
+        let (p, param) = (cx.p(), &cx.function.params[index]);
+        let kept = format_ident!("kept_{}", name, span = Span::mixed_site());
+        match (param.reference().filter(|_| param.is_plain()), life) {
+            (Some(false), Life::Call) => {}
+            // A body that is called gets a reborrow by itself.
+            (Some(true), Life::Call) if !inline => {}
+            (Some(true), Life::Call) => {
+                self.before.extend(q!(let #kept = &mut *#binding;));
+                self.inside.extend(q!(let #binding = #kept;));
+            }
+            (Some(_), Life::Owned) => {
+                let ty = &param.ty;
+                self.before.extend(q!(let #kept = #p::own(&*#binding);));
+                self.after.extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept);));
+            }
+            (None, _) => {
+                self.before.extend(q!(let #kept = #p::capture(&#binding);));
+                self.after.extend(q!(let #binding = #kept;));
+            }
+        }
+    }
+}
+
+fn leaf_name(part: &Part) -> Option<String> {
+    let root = match &part.source {
+        Source::Param(_, ident) if !part.fields.is_empty() => ident.unraw().to_string(),
+        Source::SelfValue(_) => "self".to_owned(),
+        _ => return None,
+    };
+    Some(format!("{root}{}", part.fields))
+}

@@ -1,0 +1,126 @@
+//! Generic parameters for generated functions that take only some of the user's parameters.
+
+use std::collections::BTreeSet;
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::visit_mut::{self, VisitMut};
+use syn::{GenericParam, Generics, Lifetime, Type, TypeParamBound, TypeReference, WherePredicate};
+
+use crate::tokens;
+
+/// What is left of `generics` for a signature that mentions only `mentioned`; bounds about others go with them.
+pub(super) fn subset(generics: &Generics, mentioned: &TokenStream, also: &BTreeSet<String>) -> Generics {
+    let mut idents = tokens::idents(mentioned);
+    idents.extend(also.iter().cloned());
+    let all: BTreeSet<String> = generics.params.iter().map(name).collect();
+    let kept: BTreeSet<String> = all.iter().filter(|name| idents.contains(*name)).cloned().collect();
+    let allowed = |tokens: &dyn Fn() -> TokenStream| tokens::idents(&tokens()).iter().all(|ident| !all.contains(ident) || kept.contains(ident));
+    let mut out = Generics { lt_token: generics.lt_token, gt_token: generics.gt_token, ..Generics::default() };
+    for param in &generics.params {
+        if !kept.contains(&name(param)) {
+            continue;
+        }
+        let mut param = param.clone();
+        match &mut param {
+            GenericParam::Type(param) => {
+                param.bounds = std::mem::take(&mut param.bounds).into_iter().filter(|bound: &TypeParamBound| allowed(&|| bound.to_token_stream())).collect();
+                if param.bounds.is_empty() {
+                    param.colon_token = None;
+                }
+            }
+            GenericParam::Lifetime(param) => {
+                param.bounds = std::mem::take(&mut param.bounds).into_iter().filter(|bound: &Lifetime| allowed(&|| bound.to_token_stream())).collect();
+                if param.bounds.is_empty() {
+                    param.colon_token = None;
+                }
+            }
+            _ => {}
+        }
+        out.params.push(param);
+    }
+    if out.params.is_empty() {
+        (out.lt_token, out.gt_token) = (None, None);
+    }
+    if let Some(clause) = &generics.where_clause {
+        let predicates: Vec<&WherePredicate> = clause
+            .predicates
+            .iter()
+            .filter(|predicate| {
+                let idents = tokens::idents(&predicate.to_token_stream());
+                allowed(&|| predicate.to_token_stream()) && idents.iter().any(|ident| kept.contains(ident))
+            })
+            .collect();
+        if !predicates.is_empty() {
+            out.make_where_clause().predicates.extend(predicates.into_iter().cloned());
+        }
+    }
+    out
+}
+
+fn name(param: &GenericParam) -> String {
+    match param {
+        GenericParam::Lifetime(param) => param.lifetime.to_string(),
+        GenericParam::Type(param) => param.ident.to_string(),
+        GenericParam::Const(param) => param.ident.to_string(),
+    }
+}
+
+/// Whether `ty` mentions a type or const parameter of the function, or looks as if it mentioned one of the `impl`.
+pub(super) fn is_generic(generics: &Generics, ty: &Type) -> bool {
+    let own: BTreeSet<String> = generics.params.iter().map(name).collect();
+    tokens::idents(&ty.to_token_stream()).iter().any(|ident| own.contains(ident) && !ident.starts_with('\'') || looks_like_a_parameter(ident))
+}
+
+/// `T`, `DB`, `K1`: nothing else of an `impl` is visible from one of its methods.
+fn looks_like_a_parameter(ident: &str) -> bool {
+    ident.len() <= 2 && ident.starts_with(|c: char| c.is_ascii_uppercase()) && ident.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+}
+
+/// The type with every lifetime `'static`: what is stored has none, and constants cannot mention others.
+pub(crate) fn without_lifetimes(ty: &Type) -> Type {
+    struct Static;
+    impl VisitMut for Static {
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+            *lifetime = Lifetime::new("'static", lifetime.span());
+        }
+        fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+            reference.lifetime = Some(Lifetime::new("'static", reference.and_token.span));
+            visit_mut::visit_type_reference_mut(self, reference);
+        }
+        fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
+    }
+    let mut ty = ty.clone();
+    Static.visit_type_mut(&mut ty);
+    ty
+}
+
+/// The type with its elided lifetimes named `'__w0`, `'__w1`, .., for places where they cannot be elided.
+pub(super) fn name_lifetimes(ty: &Type, names: &mut Vec<Lifetime>) -> Type {
+    struct Names<'a>(&'a mut Vec<Lifetime>);
+    impl Names<'_> {
+        fn fresh(&mut self) -> Lifetime {
+            let lifetime = Lifetime::new(&format!("'__w{}", self.0.len()), proc_macro2::Span::mixed_site());
+            self.0.push(lifetime.clone());
+            lifetime
+        }
+    }
+    impl VisitMut for Names<'_> {
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+            if lifetime.ident == "_" {
+                *lifetime = self.fresh();
+            }
+        }
+        fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+            if reference.lifetime.is_none() {
+                reference.lifetime = Some(self.fresh());
+            }
+            visit_mut::visit_type_reference_mut(self, reference);
+        }
+        fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
+        fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut syn::ParenthesizedGenericArguments) {}
+    }
+    let mut ty = ty.clone();
+    Names(names).visit_type_mut(&mut ty);
+    ty
+}

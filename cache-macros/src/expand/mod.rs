@@ -1,0 +1,169 @@
+//! From a checked plan to tokens. Infallible and without decisions about options: those were made in `check`.
+//!
+//! Every token that is not the user's is spanned `mixed_site`: its local names cannot meet those of the user, while
+//! paths and items resolve where the attribute stands.
+
+mod batch;
+mod capture;
+mod companion;
+mod flow;
+mod generics;
+mod key;
+mod signature;
+mod site;
+mod verb;
+mod write;
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens as _, quote_spanned};
+use syn::{Attribute, Meta};
+
+use crate::function::{self, Form, Function};
+use crate::model::{Common, Place, Read, Write};
+
+/// What all parts of one expansion need.
+#[derive(Debug, Clone, Copy)]
+struct Cx<'a> {
+    function: &'a Function,
+    common: &'a Common,
+}
+
+impl<'a> Cx<'a> {
+    fn new(function: &'a Function, common: &'a Common) -> Self {
+        Self { function, common }
+    }
+
+    /// The private module of the runtime.
+    fn p(&self) -> TokenStream {
+        let runtime = &self.common.runtime;
+        q!(#runtime::__private)
+    }
+
+    /// The cache that this call works with.
+    fn at(&self, site: &TokenStream) -> TokenStream {
+        let p = self.p();
+        match &self.common.cache {
+            Some(cache) => {
+                let cache = self.owned_arguments(self.renamed(cache.to_token_stream()));
+                q!(let at = #p::At::of(#site, &(#cache));)
+            }
+            None => q!(let at = #p::At::current(#site);),
+        }
+    }
+
+    fn renamed(&self, tokens: TokenStream) -> TokenStream {
+        match self.function.self_ident.as_ref().filter(|ident| *ident != "self") {
+            Some(ident) => crate::tokens::rename_self(tokens, ident),
+            None => tokens,
+        }
+    }
+
+    /// The expression with what it would take replaced by clones.
+    fn owned_arguments(&self, tokens: TokenStream) -> TokenStream {
+        let p = self.p();
+        crate::tokens::clone_moved(tokens, &q!(#p::capture), &|name| {
+            self.function.binding(name).is_some_and(|(index, _)| self.function.params[index].reference().is_none())
+        })
+    }
+
+    /// `let bound = name(shape);`, blamed on the return type.
+    fn evidence(&self, bound: &str, name: &str) -> TokenStream {
+        let tokens = self.function.output.to_token_stream();
+        let (first, last) = (function::first_span(&tokens), function::last_span(&tokens));
+        let at = |span: Span| Span::mixed_site().located_at(span);
+        let name = Ident::new(name, at(last));
+        let runtime = &self.common.runtime;
+        let shape = Ident::new("shape", at(last));
+        let path = quote_spanned!(at(first)=> #runtime::__private::);
+        let call = quote_spanned!(at(last)=> #name(#shape));
+        let bound = Ident::new(bound, Span::mixed_site());
+        q!(let #bound = #path #call;)
+    }
+
+    fn shape(&self) -> TokenStream {
+        let (p, output) = (self.p(), &self.function.output);
+        q!(let shape = #p::shape!(#output);)
+    }
+}
+
+/// A function in front of which a cache stands.
+pub(crate) fn read(function: &Function, plan: &Read) -> TokenStream {
+    let cx = Cx::new(function, &plan.common);
+    match plan.common.place {
+        Place::Name => companion::named(&cx, plan),
+        Place::Method => companion::method(&cx, plan),
+        Place::Inline => {
+            let site = site::block(&site::read(&cx, plan));
+            let body = flow::Body::inline(&cx);
+            let (p, inline) = (cx.p(), true);
+            let statements = flow::statements(&cx, plan, &site, &q!(#p::Mode::Read), &body, inline);
+            in_place(function, &statements)
+        }
+    }
+}
+
+/// A function after which entries are no longer valid.
+pub(crate) fn write(function: &Function, plan: &Write) -> TokenStream {
+    let cx = Cx::new(function, &plan.common);
+    let site = site::block(&site::write(&cx, plan));
+    in_place(function, &write::statements(&cx, plan, &site))
+}
+
+/// The user's function with `statements` as its body.
+fn in_place(function: &Function, statements: &TokenStream) -> TokenStream {
+    let Function { attrs, vis, sig, .. } = function;
+    let (inner, _) = function::split_body(&function.body);
+    match &function.form {
+        Form::Boxed(boxed) => {
+            let (pin, bindings) = (&boxed.pin, &boxed.bindings);
+            q!(#(#attrs)* #vis #sig { #inner #pin(async move { #bindings #statements }) })
+        }
+        _ => q!(#(#attrs)* #vis #sig { #inner #statements }),
+    }
+}
+
+/// The outer attributes by what they are about.
+struct Attributes {
+    /// For the function that the user calls.
+    public: Vec<Attribute>,
+    /// For the one that holds the body.
+    body: Vec<Attribute>,
+    /// For every other item.
+    items: Vec<Attribute>,
+}
+
+fn split_attributes(function: &Function) -> Attributes {
+    let mut split = Attributes { public: Vec::new(), body: Vec::new(), items: Vec::new() };
+    for attr in &function.attrs {
+        let path = attr.path();
+        if path.is_ident("cfg") || path.is_ident("cfg_attr") {
+            split.public.push(attr.clone());
+            split.body.push(attr.clone());
+            split.items.push(attr.clone());
+        } else if ["allow", "warn", "deny", "forbid"].iter().any(|name| path.is_ident(name)) {
+            split.public.push(attr.clone());
+            split.body.push(attr.clone());
+        } else if path.is_ident("expect") {
+            // Which of the two functions fulfils it cannot be known, and the other one would then be reported.
+            let mut attr = attr.clone();
+            if let Meta::List(list) = &mut attr.meta {
+                list.path = syn::parse_quote_spanned!(syn::spanned::Spanned::span(&list.path)=> allow);
+            }
+            split.public.push(attr.clone());
+            split.body.push(attr);
+        } else if path.is_ident("doc") && attr.to_token_stream().to_string().contains("hidden") && !matches!(attr.meta, Meta::NameValue(_)) {
+            split.public.push(attr.clone());
+            split.items.push(attr.clone());
+        } else {
+            split.public.push(attr.clone());
+        }
+    }
+    split
+}
+
+/// What is emitted beside a function whose attribute has mistakes.
+pub(crate) fn fallback(_: &Function, _: &crate::args::Args) -> TokenStream {
+    TokenStream::new()
+}
+
+pub(crate) use generics::without_lifetimes;

@@ -1,0 +1,242 @@
+//! The verbs of a companion: invalidate, peek, put, and so on, for the parameters that select an entry.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens as _, quote};
+use syn::{Generics, Lifetime, Type};
+
+use super::capture::{Captures, Life};
+use super::flow::{self, After};
+use super::{Cx, generics, key, signature};
+use crate::function::{Form, Param};
+use crate::model::{Batch, Key, Read, Uses};
+
+/// Types and parameters that several verbs share.
+#[derive(Debug)]
+pub(super) struct Verbs<'a> {
+    cx: &'a Cx<'a>,
+    plan: &'a Read,
+    /// An expression for the site.
+    site: TokenStream,
+}
+
+impl<'a> Verbs<'a> {
+    pub(super) fn new(cx: &'a Cx<'a>, plan: &'a Read, site: TokenStream) -> Self {
+        Self { cx, plan, site }
+    }
+
+    fn is_sync(&self) -> bool {
+        matches!(self.cx.function.form, Form::Sync)
+    }
+
+    /// `ValueOf` or `OutOf` of the return type.
+    pub(super) fn type_of(&self, what: &str) -> TokenStream {
+        let (p, function) = (self.cx.p(), self.cx.function);
+        let generic = generics::is_generic(&function.sig.generics, &function.output);
+        let ty = if generic { function.output.clone() } else { generics::without_lifetimes(&function.output) };
+        let name = quote::format_ident!("{what}{}", if generic { "Generic" } else { "" });
+        q!(#p::#name!(#ty))
+    }
+
+    /// The parameters in `uses`, in signature order.
+    pub(super) fn inputs(&self, uses: &Uses) -> Vec<TokenStream> {
+        let params = self.cx.function.params.iter().enumerate();
+        params
+            .filter(|(index, _)| uses.params.contains(index))
+            .map(|(index, param)| match self.plan.batch.as_ref().filter(|batch| batch.param == index) {
+                Some(batch) => self.element_input(batch, param),
+                None => signature::verb_input(param),
+            })
+            .collect()
+    }
+
+    /// A verb of a batch function is about one element.
+    fn element_input(&self, batch: &Batch, param: &Param) -> TokenStream {
+        let (p, element) = (self.cx.p(), &batch.element);
+        let ty = match &param.ty {
+            Type::Reference(reference) => &*reference.elem,
+            ty => ty,
+        };
+        q!(#element: <#ty as #p::Elements>::Item)
+    }
+
+    pub(super) fn generics(&self, inputs: &[TokenStream], uses: &Uses, with_output: bool) -> Generics {
+        let output = with_output.then(|| self.cx.function.output.to_token_stream());
+        generics::subset(&self.cx.function.sig.generics, &quote!(#(#inputs),* #output), &uses.generics)
+    }
+
+    /// `let at = ..; let key = ..;`
+    fn entry(&self) -> TokenStream {
+        let at = self.cx.at(&self.site);
+        let key = key::binding(self.cx, &self.plan.key);
+        q!(#at #key)
+    }
+
+    fn doc(text: &str) -> TokenStream {
+        q!(#[doc = #text])
+    }
+
+    /// One public verb. `body` is its async body, `now` the one of a function that is not async.
+    #[allow(clippy::too_many_arguments, reason = "one row of a table")]
+    fn verb(&self, doc: &str, name: &TokenStream, generics: &Generics, inputs: &[TokenStream], output: &TokenStream, body: &TokenStream, now: &TokenStream) -> TokenStream {
+        let (p, vis, doc) = (self.cx.p(), &self.cx.function.vis, Self::doc(doc));
+        let (params, _, clause) = generics.split_for_impl();
+        let params = params.to_token_stream();
+        if self.is_sync() {
+            q!(#doc #vis fn #name #params(#(#inputs),*) -> #p::Immediate<#output> #clause { #now })
+        } else {
+            q!(#doc #vis async fn #name #params(#(#inputs),*) -> #output #clause { #body })
+        }
+    }
+
+    pub(super) fn invalidate(&self) -> TokenStream {
+        let p = self.cx.p();
+        let inputs = self.inputs(&self.plan.selecting);
+        let generics = self.generics(&inputs, &self.plan.selecting, false);
+        let output = q!(::core::result::Result<(), #p::Error>);
+        let doc = "Drops the entry of these arguments, everywhere.";
+        let entry = self.entry();
+        self.verb(doc, &q!(invalidate), &generics, &inputs, &output, &q!(#entry at.invalidate(&key).await), &q!(#entry #p::immediate(at.invalidate_now(&key))))
+    }
+
+    pub(super) fn peek(&self) -> TokenStream {
+        let (p, entry, out) = (self.cx.p(), self.entry(), self.type_of("OutOf"));
+        let inputs = self.inputs(&self.plan.selecting);
+        let generics = self.generics(&inputs, &self.plan.selecting, true);
+        let shape = flow::shape(self.cx, self.plan);
+        let output = q!(::core::result::Result<::core::option::Option<#out>, #p::Error>);
+        self.verb(
+            "The cached value for these arguments, if there is one. Never runs the function.",
+            &q!(peek),
+            &generics,
+            &inputs,
+            &output,
+            &q!(#entry #shape at.peek(&key, shape).await),
+            &q!(#entry #shape #p::immediate(at.peek_now(&key, shape))),
+        )
+    }
+
+    pub(super) fn put(&self) -> TokenStream {
+        let (p, value) = (self.cx.p(), self.type_of("ValueOf"));
+        let own = self.inputs(&self.plan.storing);
+        let generics = self.generics(&own, &self.plan.storing, true);
+        let mut inputs = vec![q!(value: impl #p::Put<#value>)];
+        inputs.extend(own);
+        let output = q!(::core::result::Result<(), #p::Error>);
+        let target = self.target();
+        self.verb(
+            "Stores `value` as the entry of these arguments, with the function's tags and ttl.",
+            &q!(put),
+            &generics,
+            &inputs,
+            &output,
+            &q!(let target = { #target }; target.store(value).await),
+            &q!(let target = { #target }; #p::immediate(target.store_now(value))),
+        )
+    }
+
+    /// The statements that end in a `PutTarget`.
+    pub(super) fn target(&self) -> TokenStream {
+        let (cx, plan, p) = (self.cx, self.plan, self.cx.p());
+        let (entry, shape) = (self.entry(), flow::shape(cx, plan));
+        let before = flow::before(cx, plan, &q!(put));
+        let after = After::new(plan);
+        let captures = Captures::new(cx, &after.needs(), Life::Owned, false);
+        let on_value = (!after.is_empty()).then(|| {
+            let (captured, rebound, statements) = (&captures.before, &captures.after, after.statements(cx, &captures));
+            q!(#captured put.on_value(move |value, t| { #rebound #statements });)
+        });
+        let mutable = (!before.is_empty() || on_value.is_some()).then(|| q!(mut));
+        q!(#entry #shape let #mutable put = #p::PutTarget::new(&at, &key, shape); #before #on_value put)
+    }
+
+    /// `name(..) -> PutTarget`, for `put = ..` of writes.
+    pub(super) fn hidden_target(&self, name: &TokenStream, receiver: &TokenStream) -> TokenStream {
+        let (p, vis, value) = (self.cx.p(), &self.cx.function.vis, self.type_of("ValueOf"));
+        let inputs = self.inputs(&self.plan.storing);
+        let generics = self.generics(&inputs, &self.plan.storing, true);
+        let (params, _, clause) = generics.split_for_impl();
+        let (params, target) = (params.to_token_stream(), self.target());
+        q!(#[doc(hidden)] #vis fn #name #params(#receiver #(#inputs),*) -> #p::PutTarget<#value> #clause { #target })
+    }
+
+    pub(super) fn key(&self) -> TokenStream {
+        let (p, runtime, vis) = (self.cx.p(), &self.cx.common.runtime, &self.cx.function.vis);
+        let inputs = self.inputs(&self.plan.selecting);
+        let generics = self.generics(&inputs, &self.plan.selecting, false);
+        let (params, _, clause) = generics.split_for_impl();
+        let (params, doc) = (params.to_token_stream(), Self::doc("The key of these arguments."));
+        let body = match &self.plan.key {
+            Key::Computed(function, arguments) => {
+                let built = key::computed(self.cx, function, arguments);
+                q!(::core::convert::Into::into(#built))
+            }
+            other => {
+                let (site, body) = (&self.site, key::key(self.cx, other));
+                q!(#p::logical_key(#site, |w| { #body }))
+            }
+        };
+        q!(#doc #[must_use] #vis fn key #params(#(#inputs),*) -> #runtime::Key #clause { #body })
+    }
+
+    pub(super) fn clear(&self) -> TokenStream {
+        let p = self.cx.p();
+        // `cache = expr` may need parameters here, too.
+        let (uses, at) = (self.cache_uses(), self.cx.at(&self.site));
+        let inputs = self.inputs(&uses);
+        let generics = self.generics(&inputs, &uses, false);
+        let output = q!(::core::result::Result<(), #p::Error>);
+        self.verb("Drops all entries of this function; the cost does not depend on how many there are.", &q!(clear), &generics, &inputs, &output, &q!(#at at.clear().await), &q!(#at #p::immediate(at.clear_now())))
+    }
+
+    pub(super) fn stats(&self) -> TokenStream {
+        let (runtime, vis) = (&self.cx.common.runtime, &self.cx.function.vis);
+        let (uses, at) = (self.cache_uses(), self.cx.at(&self.site));
+        let inputs = self.inputs(&uses);
+        let generics = self.generics(&inputs, &uses, false);
+        let (params, _, clause) = generics.split_for_impl();
+        let (params, doc) = (params.to_token_stream(), Self::doc("What the cache did for this function so far."));
+        q!(#doc #[must_use] #vis fn stats #params(#(#inputs),*) -> #runtime::FunctionStats #clause { #at at.stats() })
+    }
+
+    fn cache_uses(&self) -> Uses {
+        let Some(cache) = &self.plan.common.cache else { return Uses::default() };
+        let scope = crate::check::Scope::new(self.cx.function, "cache", crate::check::When::Before);
+        scope.uses(&cache.to_token_stream())
+    }
+
+    /// `warm(items, |item| (arguments))`.
+    pub(super) fn warm(&self, call: &TokenStream) -> TokenStream {
+        let function = self.cx.function;
+        if function.params.is_empty() || function.params.iter().any(Param::has_impl_trait) {
+            return TokenStream::new();
+        }
+        let (p, vis, output) = (self.cx.p(), &function.vis, &function.output);
+        let mut lifetimes: Vec<Lifetime> = Vec::new();
+        let types: Vec<Type> = function.params.iter().map(|param| generics::name_lifetimes(&param.ty, &mut lifetimes)).collect();
+        let names: Vec<_> = (0..types.len()).map(|i| quote::format_ident!("a{i}", span = proc_macro2::Span::mixed_site())).collect();
+        let own = &function.sig.generics;
+        let own_lifetimes = own.lifetimes();
+        let others = own.params.iter().filter(|param| !matches!(param, syn::GenericParam::Lifetime(_)));
+        let predicates = own.where_clause.iter().flat_map(|clause| &clause.predicates);
+        let dot_await = (!self.is_sync()).then(|| q!(.await));
+        let doc = Self::doc("Calls the function for every item, several at a time, so that later calls are hits.");
+        q!(
+            #doc
+            #vis fn warm<#(#lifetimes,)* #(#own_lifetimes,)* #(#others,)* __Items, __Args, __With>(
+                items: __Items,
+                mut with: __With,
+            ) -> #p::Warm<impl ::core::iter::Iterator<Item = impl ::core::future::Future<Output = bool>>>
+            where
+                __Items: ::core::iter::IntoIterator,
+                __With: ::core::ops::FnMut(__Items::Item) -> __Args,
+                __Args: #p::IntoArgs<(#(#types,)*)>,
+                #(#predicates,)*
+            {
+                #p::warm(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(items), move |item| {
+                    let (#(#names,)*) = #p::IntoArgs::into_args(with(item));
+                    async move { #p::succeeded(#p::shape!(#output), &#call(#p::Mode::Read, #(#names),*)#dot_await) }
+                }))
+            }
+        )
+    }
+}

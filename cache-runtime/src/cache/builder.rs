@@ -1,0 +1,198 @@
+//! Building a cache: settings in code over the environment over a file, checked once.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Cache;
+use crate::clock::Clock;
+use crate::config::{Backend, BackendKind, CacheConfig, Resolved};
+use crate::engine::core::{Core, Settings, Weigher};
+use crate::error::{Error, ErrorKind};
+use crate::memory::{Bounds, Engine};
+use crate::policy::Buckets;
+
+/// Builds a [`Cache`]. What is not set here comes from the environment, then from the file, then from the defaults.
+///
+/// ```
+/// # async fn example() -> Result<(), cache_runtime::Error> {
+/// let cache = cache_runtime::Cache::builder().url("mem://").prefix("shop").max_items(1_000).build().await?;
+/// assert_eq!(cache.info().await?.prefix, "shop:v1");
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+/// ```
+#[must_use = "nothing is built before `build`"]
+#[derive(Clone, Default)]
+pub struct Builder {
+    code: CacheConfig,
+    file: CacheConfig,
+    ignore_env: bool,
+    hybrid: Option<bool>,
+    weigher: Option<Weigher>,
+    clock: Option<Clock>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("code", &self.code).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+/// Steps that set one field of the configuration.
+macro_rules! set {
+    ($($(#[$doc:meta])* $name:ident($ty:ty) => $field:ident;)*) => {
+        $($(#[$doc])*
+        pub fn $name(mut self, $field: $ty) -> Self {
+            self.code.$field = Some($field.into());
+            self
+        })*
+    };
+}
+
+impl Builder {
+    set! {
+        /// Where entries are kept: `mem://`, `redis://..`, `hybrid+redis://..`. Default: `CACHE_URL`, then `REDIS_URL`, else memory.
+        url(impl Into<String>) => url;
+        /// First part of every key. Default `svc`.
+        prefix(impl Into<String>) => prefix;
+        /// Second part of every key: entries of another version are not seen. Default `v1`.
+        version(impl Into<String>) => version;
+        /// Namespace of entries that name none.
+        namespace(impl Into<String>) => namespace;
+        /// The backend, where the URL does not say.
+        backend(BackendKind) => backend;
+        /// What `Ttl::Short` stands for. Default 30 s.
+        ttl_short(Duration) => ttl_short;
+        /// What `Ttl::Default` stands for. Default 5 min.
+        ttl_default(Duration) => ttl_default;
+        /// What `Ttl::Long` stands for. Default 1 h.
+        ttl_long(Duration) => ttl_long;
+        /// Most entries in memory. Default 10 000.
+        max_items(u64) => max_items;
+        /// Most bytes in memory, as the weigher counts them. Default: not bounded by bytes.
+        max_bytes(u64) => max_bytes;
+        /// `false`: annotated functions call their source. Default true.
+        enabled(bool) => enabled;
+        /// Whether hits are counted. Default true.
+        stats(bool) => stats;
+        /// Refuse access without a tenant. Default false.
+        enforce_tenant_isolation(bool) => enforce_tenant_isolation;
+        /// Connections to a shared backend.
+        pool_size(u32) => pool_size;
+        /// The map that keeps entries in memory.
+        engine(Engine) => engine;
+    }
+
+    /// Memory in front of Redis, whatever the URL's scheme says.
+    pub fn hybrid(mut self, hybrid: bool) -> Self {
+        self.hybrid = Some(hybrid);
+        self
+    }
+
+    /// Settings that were read from a file. Code and environment win over them.
+    pub fn config(mut self, file: CacheConfig) -> Self {
+        self.file = file;
+        self
+    }
+
+    /// Does not look at the environment.
+    pub fn ignore_env(mut self) -> Self {
+        self.ignore_env = true;
+        self
+    }
+
+    /// Says how many bytes an entry takes, by key and value. Default: the value's size and what it would encode to.
+    pub fn weigher(mut self, weigher: impl Fn(&str, &dyn Any) -> u64 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The cache.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] names the setting or variable that cannot be used; [`ErrorKind::Unsupported`] a backend or
+    /// engine that this build does not have. No password is in the text.
+    #[allow(clippy::unused_async, reason = "a shared backend is connected here")]
+    pub async fn build(self) -> Result<Cache, Error> {
+        self.build_now()
+    }
+
+    pub(crate) fn build_now(self) -> Result<Cache, Error> {
+        let env = if self.ignore_env { CacheConfig::default() } else { CacheConfig::from_env()? };
+        let mut resolved = self.code.or(env).or(self.file).resolve()?;
+        match (self.hybrid, resolved.backend) {
+            (Some(true), Backend::Redis(server)) => resolved.backend = Backend::Hybrid(server),
+            (Some(false), Backend::Hybrid(server)) => resolved.backend = Backend::Redis(server),
+            (Some(true), Backend::Memory) => {
+                return Err(Error::new(ErrorKind::Config, "hybrid: memory in front of Redis needs a Redis URL, and the URL is `mem://`"));
+            }
+            (_, backend) => resolved.backend = backend,
+        }
+        Cache::open(resolved, self.weigher, self.clock)
+    }
+}
+
+impl Cache {
+    /// A builder. See [`Builder`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The cache that the environment describes: `CACHE_URL`, then `REDIS_URL`, else memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] names the variable that cannot be used.
+    pub async fn from_env() -> Result<Self, Error> {
+        Self::builder().build().await
+    }
+
+    /// The cache that a configuration describes, and nothing else: the environment is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] names the setting that cannot be used.
+    pub async fn from_config(config: CacheConfig) -> Result<Self, Error> {
+        Self::builder().ignore_env().config(config).build().await
+    }
+
+    /// A memory cache with the default settings, whatever the environment says.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self::builder().ignore_env().build_now().unwrap_or_else(|_| unreachable!("the defaults are usable"))
+    }
+
+    pub(crate) fn build_now(config: &CacheConfig) -> Result<Self, Error> {
+        Self::open(config.clone().resolve()?, None, None)
+    }
+
+    fn open(resolved: Resolved, weigher: Option<Weigher>, clock: Option<Clock>) -> Result<Self, Error> {
+        if !matches!(resolved.backend, Backend::Memory) && resolved.enabled {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("this version has the memory backend only, and the configuration names `{}`", resolved.backend),
+            ));
+        }
+        let settings = Settings {
+            prefix: format!("{}:{}:", resolved.prefix, resolved.version).into_bytes().into(),
+            engine: resolved.engine,
+            bounds: Bounds { max_items: resolved.max_items, max_bytes: resolved.max_bytes },
+            buckets: Buckets { short: resolved.ttl_short, default: resolved.ttl_default, long: resolved.ttl_long },
+            namespace: resolved.namespace.map(String::into_boxed_str),
+            enabled: resolved.enabled,
+            stats: resolved.stats,
+            enforce_tenant: resolved.enforce_tenant_isolation,
+            weigher,
+            clock: clock.unwrap_or_else(Clock::machine),
+        };
+        Ok(Self { core: Core::new(settings)? })
+    }
+}

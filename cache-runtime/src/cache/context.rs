@@ -1,0 +1,158 @@
+//! What is ambient: the global cache, the cache and the tenant of the running task. The only place that looks them up;
+//! below it they are arguments, so that no layer can forget or guess them.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Cache;
+use super::report;
+use crate::config::CacheConfig;
+use crate::engine::call::{Call, Held};
+use crate::error::{Error, ErrorKind};
+use crate::site::Site;
+use crate::tenant::Tenant;
+
+tokio::task_local! {
+    static SCOPED: Cache;
+    static TENANT: Option<Tenant>;
+}
+
+/// Whether any scope was ever entered. Until then a call does not look for one.
+static SCOPES: AtomicBool = AtomicBool::new(false);
+static TENANTS: AtomicBool = AtomicBool::new(false);
+
+/// The global cache; `None` where it could not be built.
+static GLOBAL: OnceLock<Option<Cache>> = OnceLock::new();
+
+/// Makes `cache` the one that annotated functions use.
+///
+/// Call it once, at start-up, before the first annotated function runs: without it, that first use builds
+/// [`Cache::from_env`].
+///
+/// # Errors
+///
+/// [`ErrorKind::AlreadyInitialized`] on a second call, or after the first use.
+pub fn init(cache: Cache) -> Result<(), Error> {
+    let mut given = Some(cache);
+    GLOBAL.get_or_init(|| given.take());
+    match given {
+        None => Ok(()),
+        Some(_) => Err(Error::new(
+            ErrorKind::AlreadyInitialized,
+            "the global cache exists already: call `init` once, before the first annotated function runs",
+        )),
+    }
+}
+
+/// The cache that annotated functions use here: the scope's, else the global one, built from the environment if need be.
+///
+/// # Errors
+///
+/// The environment describes no usable cache. Annotated functions then call their source.
+pub fn cache() -> Result<Cache, Error> {
+    if SCOPES.load(Ordering::Relaxed) {
+        if let Ok(cache) = SCOPED.try_with(Clone::clone) {
+            return Ok(cache);
+        }
+    }
+    match global() {
+        Some(cache) => Ok(cache.clone()),
+        // Built again for its error: it says which variable is wrong.
+        None => Cache::build_now(&CacheConfig::from_env()?).and(Err(crate::engine::call::Refusal::NoCache.error())),
+    }
+}
+
+#[inline]
+fn global() -> Option<&'static Cache> {
+    GLOBAL.get_or_init(first_use).as_ref()
+}
+
+#[cold]
+fn first_use() -> Option<Cache> {
+    #[cfg(debug_assertions)]
+    {
+        let problems = super::catalogue::catalogue().problems();
+        if !problems.is_empty() {
+            report::warn_once("catalogue", &problems);
+        }
+    }
+    match CacheConfig::from_env().and_then(|config| Cache::build_now(&config)) {
+        Ok(cache) => Some(cache),
+        Err(error) => {
+            report::warn_once("no cache, annotated functions call their source", &error);
+            None
+        }
+    }
+}
+
+/// The tenant of the running task.
+#[inline]
+pub(crate) fn tenant() -> Option<Tenant> {
+    if TENANTS.load(Ordering::Relaxed) { TENANT.try_with(Clone::clone).ok().flatten() } else { None }
+}
+
+impl Cache {
+    /// Runs `work` with this cache as the one that annotated functions use. For tests, and for programs with several.
+    ///
+    /// Tasks that `work` spawns are outside of it.
+    pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> {
+        SCOPES.store(true, Ordering::Relaxed);
+        SCOPED.scope(self.clone(), work)
+    }
+
+    /// [`scope`](Self::scope) for synchronous work.
+    pub fn scope_blocking<R>(&self, work: impl FnOnce() -> R) -> R {
+        SCOPES.store(true, Ordering::Relaxed);
+        SCOPED.sync_scope(self.clone(), work)
+    }
+}
+
+impl Tenant {
+    /// Runs `work` as this tenant: it sees and changes only this tenant's entries.
+    ///
+    /// Tasks that `work` spawns are outside of it; give them a scope of their own.
+    pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> {
+        TENANTS.store(true, Ordering::Relaxed);
+        TENANT.scope(Some(self.clone()), work)
+    }
+
+    /// [`scope`](Self::scope) for synchronous work.
+    pub fn scope_blocking<R>(&self, work: impl FnOnce() -> R) -> R {
+        TENANTS.store(true, Ordering::Relaxed);
+        TENANT.sync_scope(Some(self.clone()), work)
+    }
+
+    /// Runs `work` as no tenant, on purpose: what all tenants share.
+    pub fn global<F: Future>(work: F) -> impl Future<Output = F::Output> {
+        TENANTS.store(true, Ordering::Relaxed);
+        TENANT.scope(None, work)
+    }
+
+    /// The tenant of the running task.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        tenant()
+    }
+}
+
+impl Call<'static> {
+    /// A call on the scope's cache, else on the global one.
+    #[inline]
+    pub fn current(site: &'static Site) -> Self {
+        if SCOPES.load(Ordering::Relaxed) {
+            if let Ok(cache) = SCOPED.try_with(Clone::clone) {
+                return Self::new(Some(Held::Owned(cache.core)), site, tenant());
+            }
+        }
+        Self::new(global().map(|cache| Held::Borrowed(&cache.core)), site, tenant())
+    }
+}
+
+impl<'c> Call<'c> {
+    /// A call on a given cache (`cache = expr`).
+    #[inline]
+    pub fn of(site: &'static Site, cache: &'c Cache) -> Self {
+        Self::new(Some(Held::Borrowed(&cache.core)), site, tenant())
+    }
+}

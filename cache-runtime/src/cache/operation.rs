@@ -1,0 +1,224 @@
+//! Direct calls that take options before they run: `cache.set(..).ttl(..).await`.
+
+use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{Cache, collect};
+use crate::engine::direct::{Claimed, loader_shape};
+use crate::engine::read::{Mode, Step};
+use crate::engine::sink::{IntoTags, canonical};
+use crate::error::Error;
+use crate::key::Key;
+use crate::policy::{IntoTtl, Lifetime};
+use crate::shape::Storable;
+
+/// The future of an operation.
+pub type Operation<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+
+/// Marks [`IntoValue`] of a value.
+#[derive(Debug)]
+pub struct ByValue;
+/// Marks [`IntoValue`] of a reference.
+#[derive(Debug)]
+pub struct ByReference;
+
+/// What can be stored directly: a value, or a reference to one that can be cloned. `M` is inferred.
+pub trait IntoValue<M> {
+    /// The stored type.
+    type Value: Storable;
+    /// The value, shared.
+    fn into_value(self) -> Arc<Self::Value>;
+}
+
+impl<V: Storable> IntoValue<ByValue> for V {
+    type Value = V;
+    fn into_value(self) -> Arc<V> {
+        Arc::new(self)
+    }
+}
+
+impl<V: Storable + Clone> IntoValue<ByReference> for &V {
+    type Value = V;
+    fn into_value(self) -> Arc<V> {
+        Arc::new(self.clone())
+    }
+}
+
+/// Collects options; the first one that cannot be understood is returned when the operation runs.
+#[derive(Debug, Default)]
+struct Options {
+    claim: Claimed,
+    error: Option<Error>,
+}
+
+impl Options {
+    fn ttl(&mut self, ttl: impl IntoTtl) {
+        match ttl.into_ttl() {
+            Ok(life) => self.claim.life = Some(life),
+            Err(error) => self.error = self.error.take().or(Some(error)),
+        }
+    }
+
+    fn finish(self) -> Result<Claimed, Error> {
+        self.error.map_or(Ok(self.claim), Err)
+    }
+}
+
+macro_rules! options {
+    () => {
+        /// How long it lives. Default: the bucket `Default`.
+        #[must_use = "nothing happens before `.await`"]
+        pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
+            self.options.ttl(ttl);
+            self
+        }
+
+        /// What it can be invalidated by, besides its key.
+        #[must_use = "nothing happens before `.await`"]
+        pub fn tags<T>(mut self, tags: impl IntoTags<T>) -> Self {
+            self.options.claim.tags.extend(collect(tags));
+            self
+        }
+
+        /// The namespace it belongs to. Default: the cache's own, if it has one.
+        #[must_use = "nothing happens before `.await`"]
+        pub fn namespace(mut self, namespace: impl AsRef<str>) -> Self {
+            self.options.claim.namespace = Some(canonical(namespace.as_ref()).into());
+            self
+        }
+    };
+}
+
+/// A `set` or `set_nx` that has not run. Nothing happens before `.await`.
+#[must_use = "nothing happens before `.await`"]
+#[derive(Debug)]
+pub struct Set<'c, V, R> {
+    cache: &'c Cache,
+    key: Key,
+    value: Arc<V>,
+    options: Options,
+    returns: PhantomData<fn() -> R>,
+}
+
+impl<'c, V: Storable, R> Set<'c, V, R> {
+    pub(super) fn new(cache: &'c Cache, key: Key, value: Arc<V>) -> Self {
+        Self { cache, key, value, options: Options::default(), returns: PhantomData }
+    }
+
+    options!();
+
+    fn run(self, only_new: bool) -> Result<bool, Error> {
+        let claim = self.options.finish()?;
+        let call = self.cache.call();
+        call.set(&call.key_from(self.key), self.value, &claim, only_new)
+    }
+}
+
+impl<'c, V: Storable> IntoFuture for Set<'c, V, ()> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Operation<'c, Self::Output>;
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.run(false).map(drop) })
+    }
+}
+
+impl<'c, V: Storable> IntoFuture for Set<'c, V, bool> {
+    type Output = Result<bool, Error>;
+    type IntoFuture = Operation<'c, Self::Output>;
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.run(true) })
+    }
+}
+
+/// A `set_many` that has not run. Nothing happens before `.await`.
+#[must_use = "nothing happens before `.await`"]
+#[derive(Debug)]
+pub struct SetMany<'c, V> {
+    cache: &'c Cache,
+    entries: Vec<(Key, Arc<V>)>,
+    options: Options,
+}
+
+impl<'c, V: Storable> SetMany<'c, V> {
+    pub(super) fn new(cache: &'c Cache, entries: Vec<(Key, Arc<V>)>) -> Self {
+        Self { cache, entries, options: Options::default() }
+    }
+
+    options!();
+}
+
+impl<'c, V: Storable> IntoFuture for SetMany<'c, V> {
+    type Output = Result<(), Error>;
+    type IntoFuture = Operation<'c, Self::Output>;
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let claim = self.options.finish()?;
+            let call = self.cache.call();
+            for (key, value) in self.entries {
+                call.set(&call.key_from(key), value, &claim, false)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A `get_or_load` that has not run. Nothing happens before `.await`.
+#[must_use = "nothing happens before `.await`"]
+pub struct GetOrLoad<'c, V, E, L> {
+    cache: &'c Cache,
+    key: Key,
+    load: L,
+    options: Options,
+    returns: PhantomData<fn() -> (V, E)>,
+}
+
+impl<V, E, L> std::fmt::Debug for GetOrLoad<'_, V, E, L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GetOrLoad").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl<'c, V: Storable + Clone, E, L> GetOrLoad<'c, V, E, L> {
+    pub(super) fn new(cache: &'c Cache, key: Key, load: L) -> Self {
+        Self { cache, key, load, options: Options::default(), returns: PhantomData }
+    }
+
+    options!();
+}
+
+impl<'c, V, E, L, F> IntoFuture for GetOrLoad<'c, V, E, L>
+where
+    V: Storable + Clone,
+    E: Send + 'c,
+    L: FnOnce() -> F + Send + 'c,
+    F: Future<Output = Result<V, E>> + Send + 'c,
+{
+    type Output = Result<V, E>;
+    type IntoFuture = Operation<'c, Self::Output>;
+    fn into_future(self) -> Self::IntoFuture {
+        let Self { cache, key, load, options, .. } = self;
+        Box::pin(async move {
+            let call = cache.call();
+            // A ttl that cannot be understood must not keep the caller from the source: the default is used, and counted.
+            let claim = options.finish().unwrap_or_else(|_| {
+                call.degraded();
+                Claimed { life: Some(Lifetime::default()), ..Claimed::default() }
+            });
+            let key = call.key_from(key);
+            let mut loading = match call.read(Mode::Read, &key, loader_shape::<V, E>()).await {
+                Step::Done(value) => return value,
+                Step::Load(loading) => loading,
+            };
+            loading.tags(|tags| claim.tags.iter().for_each(|tag| tags.push(tag)));
+            if let Some(life) = claim.life {
+                loading.ttl(life);
+            }
+            if let Some(namespace) = &claim.namespace {
+                loading.namespace_expr(String::from_utf8_lossy(namespace));
+            }
+            loading.run(load()).await.finish().await
+        })
+    }
+}

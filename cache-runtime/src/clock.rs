@@ -1,0 +1,87 @@
+//! The only place that reads time. Everything above receives a [`Clock`] and asks it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Nanoseconds on a [`Clock`]: monotonic, comparable only with times of the same clock.
+pub(crate) type Nanos = u64;
+
+/// No expiry. Every real time is smaller.
+pub(crate) const FOREVER: Nanos = u64::MAX;
+
+/// A monotonic clock: the machine's, or one that a test moves.
+#[derive(Clone, Debug)]
+pub(crate) struct Clock {
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    /// The time-stamp counter where it can be trusted (10 ns a reading), else the system's monotonic clock.
+    Machine { clock: quanta::Clock, start: u64 },
+    Manual(Arc<AtomicU64>),
+}
+
+impl Clock {
+    pub(crate) fn machine() -> Self {
+        let clock = quanta::Clock::new();
+        let start = clock.raw();
+        Self { source: Source::Machine { clock, start } }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn manual(now: Arc<AtomicU64>) -> Self {
+        Self { source: Source::Manual(now) }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        match &self.source {
+            Source::Machine { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            Source::Manual(now) => now.load(Ordering::Acquire),
+        }
+    }
+
+    /// The wall-clock time of `at`, for people. Never used to decide anything.
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    pub(crate) fn wall(&self, at: Nanos) -> SystemTime {
+        let now = self.now();
+        let wall = SystemTime::now();
+        if at >= now {
+            wall.checked_add(Duration::from_nanos(at - now)).unwrap_or(wall)
+        } else {
+            wall.checked_sub(Duration::from_nanos(now - at)).unwrap_or(wall)
+        }
+    }
+}
+
+/// `now + span`, where what cannot be represented is [`FOREVER`].
+pub(crate) fn after(now: Nanos, span: Duration) -> Nanos {
+    u64::try_from(span.as_nanos()).ok().and_then(|span| now.checked_add(span)).unwrap_or(FOREVER)
+}
+
+/// The machine's monotonic time, for deciding whether a task is alive. A test's clock does not move it.
+pub(crate) fn alive_now() -> Nanos {
+    static CLOCK: std::sync::OnceLock<Clock> = std::sync::OnceLock::new();
+    CLOCK.get_or_init(Clock::machine).now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_saturates_to_forever() {
+        assert_eq!(after(5, Duration::from_nanos(7)), 12);
+        assert_eq!(after(5, Duration::MAX), FOREVER);
+        assert_eq!(after(u64::MAX - 1, Duration::from_secs(1)), FOREVER);
+    }
+
+    #[test]
+    fn the_machine_clock_moves_forward() {
+        let clock = Clock::machine();
+        let first = clock.now();
+        assert!(clock.now() >= first);
+    }
+}

@@ -1,0 +1,320 @@
+//! What one cache is made of. Built once by the facade; everything in the engine works on it.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinSet;
+
+use super::name::{self, Covers};
+use crate::clock::{Clock, FOREVER, Nanos};
+use crate::error::{Error, ErrorKind};
+use crate::flight::Flights;
+use crate::key::KeyWriter;
+use crate::memory::{Bounds, Engine, Evictions, Map, Store};
+use crate::policy::{self, Buckets, Jitter, Lifetime};
+use crate::record::{Record, Stored};
+use crate::site::Site;
+use crate::stats::Counters;
+use crate::tags::{CellSet, Cells};
+use crate::tenant::Tenant;
+
+/// Says how many bytes an entry takes, by logical key and value.
+pub(crate) type Weigher = Arc<dyn Fn(&str, &dyn Any) -> u64 + Send + Sync>;
+
+/// Everything that was decided at start-up.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    /// `svc:v1:`
+    pub(crate) prefix: Box<[u8]>,
+    pub(crate) engine: Engine,
+    pub(crate) bounds: Bounds,
+    pub(crate) buckets: Buckets,
+    pub(crate) namespace: Option<Box<str>>,
+    pub(crate) enabled: bool,
+    pub(crate) stats: bool,
+    pub(crate) enforce_tenant: bool,
+    pub(crate) weigher: Option<Weigher>,
+    pub(crate) clock: Clock,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("prefix", &String::from_utf8_lossy(&self.prefix))
+            .field("engine", &self.engine)
+            .field("bounds", &self.bounds)
+            .field("namespace", &self.namespace)
+            .field("enabled", &self.enabled)
+            .field("enforce_tenant", &self.enforce_tenant)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One cache.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) cells: Arc<Cells>,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) evictions: Evictions,
+    pub(crate) started: Nanos,
+    pub(crate) closed: AtomicBool,
+    /// Set for a test that wants failures; see `testing`.
+    pub(crate) failing: AtomicBool,
+    functions: Functions,
+    /// What every key without a tenant begins with.
+    base: KeyWriter,
+    /// Stores of memoized functions that have a capacity of their own.
+    private: RwLock<Vec<Arc<Store>>>,
+    background: Mutex<JoinSet<()>>,
+}
+
+/// Bound on background recaches that wait to run or run; past it they are skipped and counted.
+const BACKGROUND_LIMIT: usize = 1024;
+
+impl Core {
+    pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, Error> {
+        let evictions = Arc::new(AtomicU64::new(0));
+        let store = Store::new(settings.engine, settings.bounds, &evictions)?;
+        Ok(Arc::new(Self {
+            store,
+            cells: Arc::new(Cells::new()),
+            flights: Arc::new(Flights::new()),
+            evictions,
+            started: settings.clock.now(),
+            closed: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            functions: Functions::default(),
+            base: name::base(&settings.prefix, None),
+            private: RwLock::new(Vec::new()),
+            background: Mutex::new(JoinSet::new()),
+            settings,
+        }))
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Nanos {
+        self.settings.clock.now()
+    }
+
+    /// A writer for a physical key of this tenant, or of none.
+    #[inline]
+    pub(crate) fn writer(&self, tenant: Option<&Tenant>, seed: u64) -> KeyWriter {
+        match tenant {
+            None => KeyWriter::after(&self.base, seed),
+            Some(_) => KeyWriter::after(&name::base(&self.settings.prefix, tenant), seed),
+        }
+    }
+
+    /// What this cache knows of `site`.
+    #[inline]
+    pub(crate) fn function(&self, site: &'static Site) -> &Function {
+        self.functions.get(site)
+    }
+
+    /// All functions that used this cache.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.iter()
+    }
+
+    /// The store of `function`'s entries: its own where it has a capacity, else the cache's.
+    #[inline]
+    pub(crate) fn store_of<'c>(&'c self, function: &'c Function) -> &'c Store {
+        if function.site.options.capacity.is_none() { &self.store } else { self.private_store(function) }
+    }
+
+    #[cold]
+    fn private_store<'c>(&'c self, function: &'c Function) -> &'c Store {
+        function.store.get_or_init(|| {
+            let bounds =
+                Bounds { max_items: function.site.options.capacity.unwrap_or(self.settings.bounds.max_items), max_bytes: None };
+            let store = Store::new(self.settings.engine, bounds, &self.evictions).map(Arc::new);
+            // The engine was compiled in when this cache was built with it.
+            let store = store.unwrap_or_else(|_| unreachable!("the cache's own engine exists"));
+            self.private.write().push(Arc::clone(&store));
+            store
+        })
+    }
+
+    /// Visits every store: the cache's and those of functions with a capacity.
+    pub(crate) fn each_store(&self, mut visit: impl FnMut(&dyn Map)) {
+        visit(self.store.map());
+        for store in self.private.read().iter() {
+            visit(store.map());
+        }
+    }
+
+    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one.
+    pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
+        self.flights.close(physical, || self.remove_everywhere(physical))
+    }
+
+    /// Removes a key from every store. Returns whether something valid was there. Call it under the key's lock.
+    pub(crate) fn remove_everywhere(&self, physical: &[u8]) -> bool {
+        let now = self.now();
+        let mut found = false;
+        self.each_store(|map| found |= map.remove(physical).is_some_and(|record| record.is_valid(now)));
+        found
+    }
+
+    /// The valid record under a physical key.
+    pub(crate) fn valid(&self, store: &Store, physical: &[u8]) -> Option<Arc<Record>> {
+        let record = store.get(physical)?;
+        if record.is_valid(self.now()) {
+            return Some(record);
+        }
+        store.map().remove_same(physical, &record);
+        None
+    }
+
+    /// The cells that every entry depends on, tags aside: the whole cache, the tenant, the function, the namespace.
+    pub(crate) fn implicit_cells(&self, tenant: Option<&Tenant>, site: Option<&Site>, namespace: Option<&[u8]>, into: &mut CellSet) {
+        into.push(self.cells.acquire(&name::cell(Covers::All, None, b"")));
+        if tenant.is_some() {
+            into.push(self.cells.acquire(&name::cell(Covers::Tenant, tenant, b"")));
+        }
+        if let Some(site) = site {
+            into.push(self.cells.acquire(&name::cell(Covers::Function, tenant, &function_name(site))));
+        }
+        let default = self.settings.namespace.as_deref().map(str::as_bytes);
+        if let Some(namespace) = namespace.or(default) {
+            into.push(self.cells.acquire(&name::cell(Covers::Namespace, tenant, namespace)));
+        }
+    }
+
+    /// When a value stored now expires; `None`: not to be stored.
+    pub(crate) fn expiry(&self, now: Nanos, life: Lifetime, jitter: Jitter) -> Option<Nanos> {
+        let chance = if jitter == Jitter::None { 0 } else { chance() };
+        policy::expiry(now, life, jitter, &self.settings.buckets, chance)
+    }
+
+    /// The bytes that an entry takes, roughly, or what the configured weigher says.
+    pub(crate) fn bytes(&self, physical: &[u8], value: &Stored, bytes: impl FnOnce() -> u64) -> u64 {
+        match (&self.settings.weigher, value) {
+            (Some(weigher), Stored::Some(value)) => {
+                weigher(std::str::from_utf8(self.logical(physical)).unwrap_or_default(), &**value)
+            }
+            _ => bytes() + physical.len() as u64 + size_of::<Record>() as u64,
+        }
+    }
+
+    /// A physical key without prefix and version, tenant included.
+    pub(crate) fn logical<'k>(&self, physical: &'k [u8]) -> &'k [u8] {
+        physical.strip_prefix(&*self.settings.prefix).unwrap_or(physical)
+    }
+
+    /// Fails where the cache cannot be used by a direct call.
+    pub(crate) fn usable(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Closed, "the cache was closed"));
+        }
+        if self.failing.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Unavailable, "the store was told to fail by a test"));
+        }
+        Ok(())
+    }
+
+    /// Whether annotated functions may use it.
+    #[inline]
+    pub(crate) fn serves(&self) -> bool {
+        self.settings.enabled && !self.closed.load(Ordering::Relaxed) && !self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Runs `work` on the current runtime. `false`: there is no runtime, or too much runs already.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
+        let mut background = self.background.lock();
+        while background.try_join_next().is_some() {}
+        if background.len() >= BACKGROUND_LIMIT {
+            return false;
+        }
+        background.spawn_on(work, &runtime);
+        true
+    }
+
+    /// Waits for background work.
+    pub(crate) async fn drain(&self) {
+        let mut background = std::mem::take(&mut *self.background.lock());
+        while background.join_next().await.is_some() {}
+    }
+
+    /// How many background tasks were started and have not been seen to end.
+    pub(crate) fn background_len(&self) -> usize {
+        let mut background = self.background.lock();
+        while background.try_join_next().is_some() {}
+        background.len()
+    }
+
+    /// Drops expired and invalidated entries and unused cells. Returns how many entries went.
+    pub(crate) fn sweep(&self) -> u64 {
+        let now = self.now();
+        let mut removed = 0;
+        self.each_store(|map| removed += map.sweep(&mut |_, record| !record.is_valid(now)));
+        self.cells.sweep();
+        removed
+    }
+}
+
+/// A function's name for its cell: unique even where a module has two of the same name in function bodies.
+pub(crate) fn function_name(site: &Site) -> Vec<u8> {
+    let mut name = Vec::with_capacity(site.module.len() + site.name.len() + 12);
+    name.extend_from_slice(site.module.as_bytes());
+    name.push(0);
+    name.extend_from_slice(site.name.as_bytes());
+    name.push(0);
+    name.extend_from_slice(&site.line.to_le_bytes());
+    name
+}
+
+/// Sixteen random bits, good enough to spread expiries.
+fn chance() -> u16 {
+    use std::hash::BuildHasher;
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    let step = STATE.fetch_add(1, Ordering::Relaxed);
+    static HASHER: OnceLock<foldhash::fast::RandomState> = OnceLock::new();
+    (HASHER.get_or_init(foldhash::fast::RandomState::default).hash_one(step) >> 40) as u16
+}
+
+/// The end of the clock, for direct calls that ask for no expiry.
+pub(crate) const NEVER: Nanos = FOREVER;
+
+/// What one cache knows of one function.
+#[derive(Debug)]
+pub(crate) struct Function {
+    pub(crate) site: &'static Site,
+    pub(crate) counters: Counters,
+    store: OnceLock<Arc<Store>>,
+}
+
+/// Functions by their index: two look-ups without a lock.
+#[derive(Debug)]
+struct Functions {
+    chunks: Box<[OnceLock<Box<[OnceLock<Function>]>>]>,
+}
+
+const CHUNK: usize = 64;
+/// 65 536 annotated functions in one program; past that they share the last one's counters.
+const CHUNKS: usize = 1024;
+
+impl Default for Functions {
+    fn default() -> Self {
+        Self { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect() }
+    }
+}
+
+impl Functions {
+    #[inline]
+    fn get(&self, site: &'static Site) -> &Function {
+        let index = site.index().min(CHUNK * CHUNKS - 1);
+        let chunk = self.chunks[index / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
+        chunk[index % CHUNK].get_or_init(|| Function { site, counters: Counters::default(), store: OnceLock::new() })
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Function> {
+        self.chunks.iter().filter_map(OnceLock::get).flatten().filter_map(OnceLock::get)
+    }
+}

@@ -1,0 +1,303 @@
+//! Direct access by key: what `Cache`'s own methods do. Everything that changes one key does it under the key's lock, so
+//! that it is atomic against fills, invalidations and other direct calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::Call;
+use super::core::{Core, NEVER};
+use super::name::{self, Covers};
+use super::read;
+use super::sink::{Tags, canonical};
+use super::write::drop_matching;
+use crate::error::{Error, ErrorKind};
+use crate::key::{Key, KeyWriter, Pattern};
+use crate::policy::{Jitter, Lifetime};
+use crate::record::{Record, Stored};
+use crate::shape::{Checked, Fallible, Maybe, Never, One, Owned, Shared};
+use crate::site::Site;
+use crate::tags::CellSet;
+
+/// Direct calls are counted as a function of their own.
+pub(crate) static DIRECT: Site = Site::read("direct", "cache_runtime", file!(), line!());
+
+/// How a direct call sees values: absent or shared.
+pub(crate) type DirectShape<V> = Checked<V, Never, Maybe, Shared>;
+/// How `get_or_load` sees its loader's result.
+pub(crate) type LoaderShape<V, E> = Checked<V, Fallible<E>, One, Owned>;
+
+/// The shape of a direct call for `V`.
+pub(crate) fn shape<V: crate::shape::Storable>() -> DirectShape<V> {
+    Checked::new(crate::codec::size::<V>)
+}
+
+/// The shape of a loader.
+pub(crate) fn loader_shape<V: crate::shape::Storable, E>() -> LoaderShape<V, E> {
+    Checked::new(crate::codec::size::<V>)
+}
+
+/// How long an entry still lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remaining {
+    /// This long.
+    For(Duration),
+    /// It does not expire.
+    Forever,
+}
+
+impl Remaining {
+    /// The time left; `None` where it does not expire.
+    #[must_use]
+    pub fn duration(self) -> Option<Duration> {
+        match self {
+            Self::For(left) => Some(left),
+            Self::Forever => None,
+        }
+    }
+}
+
+impl Call<'_> {
+    fn direct(&self, key: &KeyWriter) -> Result<Option<Arc<Record>>, Error> {
+        let core = self.required()?;
+        Ok(core.valid(core.store_of(core.function(self.site)), key.as_bytes()).filter(|record| record.fits(key.template())))
+    }
+
+    /// The value, not counted.
+    pub(crate) fn glance<S: crate::shape::Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
+        let core = self.core()?;
+        read::look(core, core.function(self.site), key.as_bytes(), key.template(), shape).map(|(ret, ..)| ret)
+    }
+
+    /// The value, counted.
+    pub(crate) fn get<V: crate::shape::Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
+        let core = self.required()?;
+        let counters = &core.function(self.site).counters;
+        match self.hit(key, shape::<V>()) {
+            Some(value) => Ok(value),
+            None => {
+                counters.misses.increment();
+                Ok(None)
+            }
+        }
+    }
+
+    pub(crate) fn exists(&self, key: &KeyWriter) -> Result<bool, Error> {
+        Ok(self.direct(key)?.is_some())
+    }
+
+    /// Stores a value that the caller claims. `only_new`: unless something valid is there.
+    pub(crate) fn set<V: crate::shape::Storable>(
+        &self,
+        key: &KeyWriter,
+        value: Arc<V>,
+        claim: &Claimed,
+        only_new: bool,
+    ) -> Result<bool, Error> {
+        let core = self.required()?;
+        let mut cells = CellSet::default();
+        core.implicit_cells(self.tenant(), Some(self.site), claim.namespace.as_deref(), &mut cells);
+        let mut tags = Tags::new(core, self.tenant(), &mut cells, None);
+        for tag in &claim.tags {
+            tags.push(tag);
+        }
+        let bytes = || crate::codec::size(&*value);
+        let stored = Stored::Some(Arc::clone(&value) as _);
+        let life = claim.life.unwrap_or_default();
+        if core.expiry(core.now(), life, Jitter::None).is_none() {
+            return Err(Error::new(ErrorKind::InvalidTtl, "a time to live of zero stores nothing; use `delete` to drop an entry"));
+        }
+        let record = read::record(core, self, key.as_bytes(), stored, claim.life, key.template(), 0, cells, bytes);
+        let Some(record) = record else { return Err(super::put::too_large()) };
+        let store = core.store_of(core.function(self.site));
+        let insert = || {
+            if only_new && core.valid(store, key.as_bytes()).is_some() {
+                return false;
+            }
+            store.map().insert(key.as_bytes().into(), Arc::new(record));
+            true
+        };
+        Ok(core.flights.close(key.as_bytes(), insert))
+    }
+
+    /// Drops the entry and keeps its load in flight from undoing that. Returns whether there was one.
+    pub(crate) fn delete(&self, key: &KeyWriter) -> Result<bool, Error> {
+        Ok(self.required()?.drop_key(key.as_bytes()))
+    }
+
+    /// Takes the value out.
+    pub(crate) fn pop<V: crate::shape::Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
+        let core = self.required()?;
+        core.flights.close(key.as_bytes(), || {
+            let found = self.direct(key)?;
+            core.remove_everywhere(key.as_bytes());
+            Ok(found.and_then(|record| match &record.value {
+                Stored::Some(value) => Arc::clone(value).downcast::<V>().ok(),
+                _ => None,
+            }))
+        })
+    }
+
+    /// Gives an entry another life from now on.
+    pub(crate) fn expire(&self, key: &KeyWriter, life: Lifetime) -> Result<bool, Error> {
+        let core = self.required()?;
+        let Some(expires) = core.expiry(core.now(), life, Jitter::None) else { return self.delete(key) };
+        core.flights.exclusive(key.as_bytes(), || {
+            Ok(self.direct(key)?.map(|record| record.set_expires(expires)).is_some())
+        })
+    }
+
+    pub(crate) fn remaining(&self, key: &KeyWriter) -> Result<Option<Remaining>, Error> {
+        let now = self.required()?.now();
+        Ok(self.direct(key)?.map(|record| match record.expires() {
+            NEVER => Remaining::Forever,
+            expires => Remaining::For(Duration::from_nanos(expires.saturating_sub(now))),
+        }))
+    }
+
+    /// Adds to a counter, which begins at 0 and keeps its expiry.
+    pub(crate) fn incr(&self, key: &KeyWriter, by: i64) -> Result<i64, Error> {
+        let core = self.required()?;
+        let store = core.store_of(core.function(self.site));
+        core.flights.close(key.as_bytes(), || {
+            let found = core.valid(store, key.as_bytes());
+            let (start, old) = match &found {
+                None => (0, None),
+                Some(record) => match &record.value {
+                    Stored::Some(value) => match value.downcast_ref::<i64>() {
+                        Some(value) => (*value, Some(record)),
+                        None => return Err(Error::new(ErrorKind::WrongType, "the value under the key is not a counter (`i64`)")),
+                    },
+                    _ => (0, None),
+                },
+            };
+            let sum = start.checked_add(by).ok_or_else(|| Error::new(ErrorKind::WrongType, "the counter would overflow"))?;
+            let stored = Stored::Some(Arc::new(sum) as _);
+            let record = match old {
+                Some(old) => old.remade(stored, old.cells.clone()),
+                None => {
+                    let mut cells = CellSet::default();
+                    core.implicit_cells(self.tenant(), Some(self.site), None, &mut cells);
+                    let now = core.now();
+                    let expires = core.expiry(now, Lifetime::default(), Jitter::None).unwrap_or(NEVER);
+                    Record::new(stored, 0, now, expires, cells)
+                }
+            };
+            store.map().insert(key.as_bytes().into(), Arc::new(record));
+            Ok(sum)
+        })
+    }
+
+    /// Labels an entry that is there with more tags.
+    pub(crate) fn tag(&self, key: &KeyWriter, tags: &[Box<[u8]>]) -> Result<bool, Error> {
+        let core = self.required()?;
+        core.flights.exclusive(key.as_bytes(), || {
+            let mut done = false;
+            core.each_store(|map| {
+                let Some(record) = map.get(key.as_bytes()).filter(|record| record.is_valid(core.now())) else { return };
+                let mut cells = record.cells.clone();
+                let mut sink = Tags::new(core, self.tenant(), &mut cells, None);
+                for tag in tags {
+                    sink.push(tag);
+                }
+                map.insert(key.as_bytes().into(), Arc::new(record.remade(record.value.clone(), cells)));
+                done = true;
+            });
+            Ok(done)
+        })
+    }
+
+    /// Logical keys of this tenant, or of none, that match.
+    pub(crate) fn keys(&self, pattern: &Pattern) -> Result<Vec<Key>, Error> {
+        let core = self.required()?;
+        let now = core.now();
+        let mut keys = Vec::new();
+        core.each_store(|map| {
+            map.for_each(&mut |key, record| {
+                let logical = name::logical_of(&core.settings.prefix, self.tenant(), key);
+                if let Some(logical) = logical.filter(|key| pattern.matches(key) && record.is_valid(now)) {
+                    keys.push(Key::new(String::from_utf8_lossy(logical)));
+                }
+            });
+        });
+        Ok(keys)
+    }
+
+    pub(crate) fn delete_match(&self, pattern: &Pattern) -> Result<u64, Error> {
+        Ok(drop_matching(self.required()?, self.tenant(), pattern))
+    }
+
+    /// Makes everything under these tags invalid, and drops the entries of that name.
+    pub(crate) fn invalidate_tags(&self, tags: &[Box<[u8]>]) -> Result<(), Error> {
+        let core = self.required()?;
+        for tag in tags {
+            core.cells.invalidate(&name::cell(Covers::Tag, self.tenant(), tag));
+            core.drop_key(&super::write::physical_key(core, self, tag));
+        }
+        core.function(self.site).counters.invalidations.add(tags.len() as u64);
+        Ok(())
+    }
+
+    pub(crate) fn invalidate_namespace(&self, namespace: &str) -> Result<(), Error> {
+        let core = self.required()?;
+        core.cells.invalidate(&name::cell(Covers::Namespace, self.tenant(), &canonical(namespace)));
+        Ok(())
+    }
+
+    /// Drops everything of this tenant; outside of one, everything.
+    pub(crate) fn clear_all(&self) -> Result<(), Error> {
+        let core = self.required()?;
+        let covers = if self.tenant().is_some() { Covers::Tenant } else { Covers::All };
+        core.cells.invalidate(&name::cell(covers, self.tenant(), b""));
+        Ok(())
+    }
+
+    /// Drops all entries of the call's function.
+    pub(crate) fn clear_function(&self) -> Result<(), Error> {
+        let core = self.required()?;
+        core.cells.invalidate(&name::cell(Covers::Function, self.tenant(), &super::core::function_name(self.site)));
+        Ok(())
+    }
+
+    /// The record of a key, for people.
+    pub(crate) fn record(&self, key: &KeyWriter) -> Result<Option<Arc<Record>>, Error> {
+        let core = self.required()?;
+        let mut found = None;
+        core.each_store(|map| {
+            found = found.take().or_else(|| map.get(key.as_bytes()).filter(|record| record.is_valid(core.now())));
+        });
+        Ok(found)
+    }
+}
+
+/// What a direct `set` says about an entry.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    pub(crate) life: Option<Lifetime>,
+    pub(crate) tags: Vec<Box<[u8]>>,
+    pub(crate) namespace: Option<Box<[u8]>>,
+}
+
+/// Sums over everything that a cache holds now.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Holdings {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) oldest: Option<u64>,
+    pub(crate) newest: Option<u64>,
+}
+
+pub(crate) fn holdings(core: &Core) -> Holdings {
+    let now = core.now();
+    let mut sum = Holdings::default();
+    core.each_store(|map| {
+        map.for_each(&mut |_, record| {
+            if record.is_valid(now) {
+                sum.entries += 1;
+                sum.bytes += record.bytes;
+                sum.oldest = Some(sum.oldest.map_or(record.created, |oldest| oldest.min(record.created)));
+                sum.newest = Some(sum.newest.map_or(record.created, |newest| newest.max(record.created)));
+            }
+        });
+    });
+    sum
+}

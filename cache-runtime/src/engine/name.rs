@@ -1,0 +1,58 @@
+//! Names: physical keys of entries and names of cells. The tenant is in both, so that nothing crosses.
+
+use crate::key::KeyWriter;
+use crate::tenant::Tenant;
+
+/// What a cell stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Covers {
+    /// Everything in the cache, tenants included.
+    All,
+    /// Everything of one tenant.
+    Tenant,
+    /// All entries of one function.
+    Function,
+    /// All entries of one namespace.
+    Namespace,
+    /// All entries with one tag.
+    Tag,
+}
+
+/// A cell's name: what it covers, for whom, and its text. A tenant's name has no NUL, so no text can leave its part.
+pub(crate) fn cell(covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> smallvec::SmallVec<[u8; 96]> {
+    let mut name = smallvec::SmallVec::new();
+    name.push(match covers {
+        Covers::All => b'*',
+        Covers::Tenant => b'o',
+        Covers::Function => b'f',
+        Covers::Namespace => b'n',
+        Covers::Tag => b't',
+    });
+    if let Some(tenant) = tenant {
+        name.extend_from_slice(tenant.as_str().as_bytes());
+    }
+    name.push(0);
+    name.extend_from_slice(text);
+    name
+}
+
+/// The writer that a tenant's physical keys begin with.
+pub(crate) fn base(prefix: &[u8], tenant: Option<&Tenant>) -> KeyWriter {
+    match tenant {
+        None => KeyWriter::with_prefix(prefix, 0),
+        Some(tenant) => {
+            KeyWriter::with_prefix(&[prefix, b"tenant-", tenant.as_str().as_bytes(), b":"].concat(), 0)
+        }
+    }
+}
+
+/// The logical part of a physical key of this tenant, or of none: a caller without a tenant does not reach into one.
+pub(crate) fn logical_of<'k>(prefix: &[u8], tenant: Option<&Tenant>, physical: &'k [u8]) -> Option<&'k [u8]> {
+    let rest = physical.strip_prefix(prefix)?;
+    match tenant {
+        None => (!rest.starts_with(b"tenant-")).then_some(rest),
+        Some(tenant) => {
+            rest.strip_prefix(b"tenant-")?.strip_prefix(tenant.as_str().as_bytes())?.strip_prefix(b":")
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Storing a value that was not loaded: a companion's `put`, a write-through, `set`.
+//!
+//! What a caller sets is what the caller claims; it replaces what is there and closes the key's flight. A *write-through*
+//! claims nothing: it stores a writer's result only if nobody touched the key or its tags since before the writer's body.
+
+use std::sync::Arc;
+
+use super::call::Call;
+use super::core::Core;
+use super::name::{self, Covers};
+use super::read::{Fill, lifetime, record};
+use super::sink::{Tags, render};
+use crate::error::{Error, ErrorKind};
+use crate::flight::Ticket;
+use crate::key::KeyWriter;
+use crate::policy::{IntoTtl, Lifetime};
+use crate::record::Stored;
+use crate::shape::Cached;
+use crate::tags::{Cell, CellSet, Watch};
+
+/// Takes what depends on the value; boxed, since it outlives the expansion that made it.
+type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send>;
+
+/// An entry that a value is to become: key, tags, ttl. Made by a companion's hidden `__put`.
+pub struct PutTarget<V> {
+    call: Call<'static>,
+    physical: Box<[u8]>,
+    template: u64,
+    bytes: Box<dyn Fn(&V) -> u64 + Send>,
+    /// Tags that do not depend on the value, by cell name.
+    tags: Vec<Box<[u8]>>,
+    namespace: Option<Box<[u8]>>,
+    life: Option<Lifetime>,
+    on_value: Option<OnValue<V>>,
+}
+
+impl<V> std::fmt::Debug for PutTarget<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PutTarget").field("site", &self.call.site).finish_non_exhaustive()
+    }
+}
+
+impl<V: Send + Sync + 'static> PutTarget<V> {
+    /// The entry under `key`.
+    pub fn new<S: Cached<Value = V> + 'static>(call: &Call<'_>, key: &KeyWriter, shape: S) -> Self {
+        Self::weighed(call, key, move |value| shape.bytes(value))
+    }
+
+    pub(crate) fn weighed(call: &Call<'_>, key: &KeyWriter, bytes: impl Fn(&V) -> u64 + Send + 'static) -> Self {
+        Self {
+            call: call.to_owned_call(),
+            physical: key.as_bytes().into(),
+            template: key.template(),
+            bytes: Box::new(bytes),
+            tags: Vec::new(),
+            namespace: None,
+            life: None,
+            on_value: None,
+        }
+    }
+
+    /// The entry under a logical key, with the default ttl and the key as its only tag.
+    pub fn of_key<S: Cached<Value = V> + 'static>(call: &Call<'_>, key: impl Into<crate::key::Key>, shape: S) -> Self {
+        let writer = call.key_from(key);
+        Self::new(call, &writer, shape)
+    }
+
+    /// Takes the tags that do not depend on the value.
+    pub fn tags(&mut self, say: impl FnOnce(&mut PutTags<'_, V>)) {
+        say(&mut PutTags(self));
+    }
+
+    /// Takes the namespace by template.
+    pub fn namespace(&mut self, write: impl FnOnce(&mut KeyWriter)) {
+        self.namespace = Some(render(write).as_bytes().into());
+    }
+
+    /// Takes the namespace by expression.
+    pub fn namespace_expr(&mut self, namespace: impl AsRef<str>) {
+        self.namespace = Some(super::sink::canonical(namespace.as_ref()).into());
+    }
+
+    /// Takes a ttl that is known at run time only.
+    pub fn ttl(&mut self, ttl: impl IntoTtl) {
+        self.life = Some(lifetime(&self.call, ttl));
+    }
+
+    /// Says what depends on the value.
+    pub fn on_value(&mut self, say: impl FnOnce(&V, &mut Fill<'_>) + Send + 'static) {
+        self.on_value = Some(Box::new(say));
+    }
+
+    /// Stores what the caller claims, over whatever is there.
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used, or the value is heavier than the store.
+    #[allow(clippy::unused_async, reason = "a shared backend stores here")]
+    pub async fn store(self, value: impl Put<V>) -> Result<(), Error> {
+        self.store_now(value)
+    }
+
+    /// [`store`](Self::store) for synchronous functions.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn store_now(self, value: impl Put<V>) -> Result<(), Error> {
+        let value = value.into_shared();
+        let core = Arc::clone(self.call.required()?);
+        let mut cells = CellSet::default();
+        core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut cells);
+        for name in &self.tags {
+            cells.push(core.cells.acquire(name));
+        }
+        let mut life = self.life;
+        let mut wanted = true;
+        if let Some(say) = self.on_value {
+            let tags = Tags::new(&core, self.call.tenant(), &mut cells, None);
+            say(&value, &mut Fill::new(&self.call, tags, &mut life, &mut wanted));
+        }
+        let bytes = || (self.bytes)(&value);
+        let stored = Stored::Some(Arc::clone(&value) as _);
+        let record = if wanted {
+            record(&core, &self.call, &self.physical, stored, life, self.template, 0, cells, bytes)
+        } else {
+            None
+        };
+        let store = core.store_of(core.function(self.call.site));
+        core.flights.close(&self.physical, || match record {
+            Some(record) => {
+                store.map().insert(self.physical.clone(), Arc::new(record));
+                Ok(())
+            }
+            None => {
+                core.remove_everywhere(&self.physical);
+                if wanted && core.settings.bounds.max_bytes.is_some() {
+                    return Err(too_large());
+                }
+                Ok(())
+            }
+        })
+    }
+
+    /// Announces a write-through before the writer's body.
+    pub(crate) fn claim(self) -> Option<Claim<V>> {
+        let core = Arc::clone(self.call.core()?);
+        let watch = Arc::new(core.cells.watch());
+        let ticket = core.flights.ticket(&self.physical);
+        let mut implicit = CellSet::default();
+        core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut implicit);
+        let seen = self.tags.iter().map(|name| (name.clone(), core.cells.acquire(name))).collect();
+        Some(Claim { core, target: Some(self), ticket, implicit, seen, watch })
+    }
+}
+
+pub(crate) fn too_large() -> Error {
+    Error::new(ErrorKind::TooLarge, "the value is heavier than the whole store (`max_bytes`), or its ttl is zero")
+}
+
+/// Takes a target's tags by name; their cells are acquired when the value is stored.
+#[derive(Debug)]
+pub struct PutTags<'t, V>(&'t mut PutTarget<V>);
+
+impl<V> PutTags<'_, V> {
+    /// A tag by template.
+    pub fn tag(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
+        self.push(render(write).as_bytes());
+    }
+
+    /// Tags by expression.
+    pub fn add<M>(&mut self, tags: impl super::sink::IntoTags<M>) {
+        tags.for_each_tag(&mut |tag| self.push(&super::sink::canonical(tag)));
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        let name = name::cell(Covers::Tag, self.0.call.tenant(), text);
+        self.0.tags.push(name.as_slice().into());
+    }
+}
+
+/// A write-through between its writer's body and its result. Dropping it gives the key back.
+pub(crate) struct Claim<V> {
+    core: Arc<Core>,
+    target: Option<PutTarget<V>>,
+    ticket: Arc<Ticket>,
+    implicit: CellSet,
+    /// The entry's tags and their cells as they were before the body.
+    seen: Vec<(Box<[u8]>, Arc<Cell>)>,
+    watch: Arc<Watch>,
+}
+
+impl<V> std::fmt::Debug for Claim<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Claim").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl<V> Drop for Claim<V> {
+    fn drop(&mut self) {
+        if let Some(target) = &self.target {
+            self.core.flights.forget(&target.physical, &self.ticket);
+        }
+    }
+}
+
+/// A write-through, whatever its value's type.
+pub(crate) trait Redeem<V>: Send {
+    /// Stores `value` in the course of the writer's invalidation. `invalidated` are the names of the tags that the
+    /// writer invalidates and that nobody has invalidated yet; those of the entry are replaced, not only killed, and
+    /// are taken from the list.
+    fn redeem(self: Box<Self>, value: &Arc<V>, invalidated: &mut Vec<Box<[u8]>>);
+}
+
+impl<V: Send + Sync + 'static> Redeem<V> for Claim<V> {
+    fn redeem(mut self: Box<Self>, value: &Arc<V>, invalidated: &mut Vec<Box<[u8]>>) {
+        let Some(target) = self.target.take() else { return };
+        let core = Arc::clone(&self.core);
+        let mut cells = self.implicit.clone();
+        let mut life = target.life;
+        let mut wanted = true;
+        let mut fits = true;
+        if let Some(say) = target.on_value {
+            let mut late = Vec::new();
+            let mut known = CellSet::default();
+            let mut tags = Tags::new(&core, target.call.tenant(), &mut known, Some(&self.watch));
+            tags.named = Some(&mut late);
+            let mut fill = Fill::new(&target.call, tags, &mut life, &mut wanted);
+            say(value, &mut fill);
+            fits &= !fill.refused();
+            self.seen.append(&mut late);
+        }
+        for (name, seen) in &self.seen {
+            match invalidated.iter().position(|tag| tag == name) {
+                Some(index) => {
+                    invalidated.swap_remove(index);
+                    match core.cells.replace(name, seen) {
+                        Some(cell) => cells.push(cell),
+                        None => fits = false,
+                    }
+                }
+                None => cells.push(Arc::clone(seen)),
+            }
+        }
+        fits &= wanted && cells.is_live();
+        let function = core.function(target.call.site);
+        let store = core.store_of(function);
+        let stored = Stored::Some(Arc::clone(value) as _);
+        let bytes = || (target.bytes)(value);
+        let record = if fits {
+            record(&core, &target.call, &target.physical, stored, life, target.template, 0, cells, bytes)
+        } else {
+            None
+        };
+        core.flights.redeem(&target.physical, &self.ticket, |held| match record {
+            Some(record) if held => store.map().insert(target.physical.clone(), Arc::new(record)),
+            _ => {
+                function.counters.refused.increment();
+                core.remove_everywhere(&target.physical);
+            }
+        });
+    }
+}
+
+/// What can be stored as a `V`: a reference to one that can be cloned, one itself, or a shared one.
+#[diagnostic::on_unimplemented(message = "`{Self}` cannot be stored as `{V}`", note = "give `&{V}`, `{V}` or `Arc<{V}>`")]
+pub trait Put<V> {
+    /// The value, shared.
+    fn into_shared(self) -> Arc<V>;
+}
+
+impl<V> Put<V> for V {
+    fn into_shared(self) -> Arc<V> {
+        Arc::new(self)
+    }
+}
+impl<V: Clone> Put<V> for &V {
+    fn into_shared(self) -> Arc<V> {
+        Arc::new(self.clone())
+    }
+}
+impl<V> Put<V> for Arc<V> {
+    fn into_shared(self) -> Self {
+        self
+    }
+}
+impl<V> Put<V> for &Arc<V> {
+    fn into_shared(self) -> Arc<V> {
+        Arc::clone(self)
+    }
+}

@@ -1,0 +1,183 @@
+//! Where expansions say tags: what can be a tag, and the sinks that turn tags into cells.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::name::{self, Covers};
+use crate::key::{Key, KeyWriter};
+use crate::tags::{Cell, CellSet, Watch};
+use crate::tenant::Tenant;
+
+/// A tag: what entries are labelled with, so that they can be invalidated together.
+///
+/// Invalidating the tag `user:42` also drops the entry whose key is `user:42`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tag(Key);
+
+impl Tag {
+    /// A tag with this text, taken as it is. Escape what comes from outside with [`key!`](crate::key!).
+    #[must_use]
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self(Key::new(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+impl From<Key> for Tag {
+    fn from(key: Key) -> Self {
+        Self(key)
+    }
+}
+
+impl std::fmt::Display for Tag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One tag: [`Tag`], [`Key`], text, or a resource such as `user(42)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a tag",
+    note = "a tag is text, a `Tag`, a `Key` (`key!(\"user:<user_id>\")`) or a resource (`user(42)`)"
+)]
+pub trait AsTag {
+    /// The tag's text.
+    fn as_tag(&self) -> &str;
+}
+
+impl AsTag for Tag {
+    fn as_tag(&self) -> &str {
+        self.as_str()
+    }
+}
+impl AsTag for Key {
+    fn as_tag(&self) -> &str {
+        self.as_str()
+    }
+}
+impl AsTag for str {
+    fn as_tag(&self) -> &str {
+        self
+    }
+}
+impl AsTag for String {
+    fn as_tag(&self) -> &str {
+        self
+    }
+}
+impl AsTag for Cow<'_, str> {
+    fn as_tag(&self) -> &str {
+        self
+    }
+}
+impl<T: AsTag + ?Sized> AsTag for &T {
+    fn as_tag(&self) -> &str {
+        (**self).as_tag()
+    }
+}
+
+/// Marks [`IntoTags`] of one tag.
+#[derive(Debug)]
+pub struct OneTag;
+/// Marks [`IntoTags`] of several tags.
+#[derive(Debug)]
+pub struct ManyTags;
+
+/// Tags: one of [`AsTag`], or anything that iterates over some (a `Vec`, an array, an `Option`, an iterator).
+///
+/// `M` is inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` yields no tags",
+    note = "tags are text, `Tag`, `Key`, resources such as `user(42)`, and whatever iterates over those"
+)]
+pub trait IntoTags<M> {
+    /// Calls `each` with every tag's text.
+    fn for_each_tag(self, each: &mut dyn FnMut(&str));
+}
+
+impl<T: AsTag> IntoTags<OneTag> for T {
+    fn for_each_tag(self, each: &mut dyn FnMut(&str)) {
+        each(self.as_tag());
+    }
+}
+
+impl<I: IntoIterator> IntoTags<ManyTags> for I
+where
+    I::Item: AsTag,
+{
+    fn for_each_tag(self, each: &mut dyn FnMut(&str)) {
+        for tag in self {
+            each(tag.as_tag());
+        }
+    }
+}
+
+/// The bytes of a tag's final text: shortened like a key where it is long, so that both ways to say it meet.
+pub(crate) fn canonical(text: &str) -> Cow<'_, [u8]> {
+    if text.len() <= crate::key::MAX_LOGICAL_LEN && !text.starts_with("tenant-") {
+        Cow::Borrowed(text.as_bytes())
+    } else {
+        Cow::Owned(Key::new(text).as_str().as_bytes().to_vec())
+    }
+}
+
+/// Renders a template's text.
+pub(crate) fn render(write: impl FnOnce(&mut KeyWriter)) -> KeyWriter {
+    let mut writer = KeyWriter::new(0);
+    write(&mut writer);
+    writer.finish();
+    writer
+}
+
+/// Takes the tags of an entry. After the load, tags that were invalidated since it began refuse the fill.
+#[derive(Debug)]
+pub struct Tags<'t> {
+    pub(crate) core: &'t Core,
+    pub(crate) tenant: Option<&'t Tenant>,
+    pub(crate) cells: &'t mut CellSet,
+    /// Present once the load has run.
+    pub(crate) watch: Option<&'t Watch>,
+    pub(crate) refused: bool,
+    /// Names and cells, for a write-through, which replaces them.
+    pub(crate) named: Option<&'t mut Vec<(Box<[u8]>, Arc<Cell>)>>,
+}
+
+impl<'t> Tags<'t> {
+    pub(crate) fn new(core: &'t Core, tenant: Option<&'t Tenant>, cells: &'t mut CellSet, watch: Option<&'t Watch>) -> Self {
+        Self { core, tenant, cells, watch, refused: false, named: None }
+    }
+
+    /// A tag by template.
+    pub fn tag(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
+        self.push(render(write).as_bytes());
+    }
+
+    /// Tags by expression.
+    pub fn add<M>(&mut self, tags: impl IntoTags<M>) {
+        tags.for_each_tag(&mut |tag| self.push(&canonical(tag)));
+    }
+
+    pub(crate) fn push(&mut self, text: &[u8]) {
+        let name = name::cell(Covers::Tag, self.tenant, text);
+        let cell = match self.watch {
+            None => self.core.cells.acquire(&name),
+            Some(watch) => match watch.acquire(&name) {
+                Some(cell) => cell,
+                None => {
+                    self.refused = true;
+                    return;
+                }
+            },
+        };
+        if let Some(named) = &mut self.named {
+            named.push((name.as_slice().into(), Arc::clone(&cell)));
+        }
+        self.cells.push(cell);
+    }
+}

@@ -1,0 +1,105 @@
+//! The one error type of the crate. No secret (password, key material, value) may enter its text.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong in the cache, never in the user's own function.
+///
+/// Annotated functions do not return it unless they ask for it (`on_error = fail`): a cache that fails
+/// counts as a miss. Direct calls on [`Cache`](crate::Cache) return it.
+///
+/// ```
+/// use cache_runtime::{ErrorKind, Tenant};
+///
+/// let error = Tenant::new("a:b").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::InvalidTenant);
+/// assert!(!error.is_retryable());
+/// ```
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The kinds of [`Error`], for `match`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A setting, an environment variable or a URL cannot be used. Raised at start-up.
+    Config,
+    /// A key, tag, namespace or pattern is empty or otherwise unusable.
+    InvalidKey,
+    /// A tenant's name has characters that could reach outside of it, or a bad length.
+    InvalidTenant,
+    /// Tenant isolation is enforced and no tenant is in scope.
+    TenantRequired,
+    /// A duration is zero or too long to be represented.
+    InvalidTtl,
+    /// The value under the key is of another type than asked for.
+    WrongType,
+    /// A value could not be encoded, or bytes could not be decoded.
+    Codec,
+    /// A value is heavier than the whole store.
+    TooLarge,
+    /// The backend cannot be reached or did not answer in time. Worth a retry.
+    Unavailable,
+    /// What was asked for does not exist in this version or for this backend.
+    Unsupported,
+    /// The cache was initialised twice.
+    AlreadyInitialized,
+    /// The cache was closed.
+    Closed,
+    /// A batch function's own result did not fit its arguments.
+    Batch,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { inner: Box::new(Inner { kind, message: message.into(), source: None }) }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    /// The kind, for `match`.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.inner.kind
+    }
+
+    /// Whether the same call may succeed later without a change of program or configuration.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.inner.kind, ErrorKind::Unavailable)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Error");
+        out.field("kind", &self.inner.kind).field("message", &self.inner.message);
+        if let Some(source) = &self.inner.source {
+            out.field("source", source);
+        }
+        out.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as &(dyn StdError + 'static))
+    }
+}

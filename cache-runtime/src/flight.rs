@@ -1,0 +1,489 @@
+//! Flights: one load per key and snapshot in a process.
+//!
+//! A [`Flight`] is a load that runs. Callers that miss the same key join it instead of loading again, unless something
+//! it depends on was invalidated since it began. The table of flights is also where a key's invalidation meets the
+//! fills that would undo it: both take the key's shard lock, and a flight that was *closed* may not fill.
+//! Nothing here knows how a value is made, typed or stored; `fill` is given a closure.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slotted;
+use std::hash::BuildHasher;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use crate::clock::{Nanos, alive_now};
+use crate::record::Stored;
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::tags::{CellSet, Watch};
+
+/// A leader that was woken and not polled for this long counts as abandoned (a future that its owner forgot).
+pub(crate) const ABANDONED_AFTER: Duration = Duration::from_secs(1);
+
+/// A load that runs, shared by its leader and those who joined it.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// Identity of the template it loads for. Others do not join: their values are different things.
+    template: u64,
+    state: Mutex<State>,
+    /// Set under the shard lock when something invalidated the key or another flight took its place: it may not fill.
+    closed: AtomicBool,
+    /// When its leader was woken without having been polled since; 0 if it was.
+    woken: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// What the value depends on, as it was before the loader began. `None` until the loader begins.
+    snapshot: Option<Snapshot>,
+    outcome: Option<Landing>,
+    waiters: Vec<Option<Waker>>,
+}
+
+/// The cells of a load, taken before its body ran.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) cells: CellSet,
+    /// Present where tags are known only after the load.
+    pub(crate) watch: Option<Arc<Watch>>,
+}
+
+impl Snapshot {
+    /// Whether a caller that begins now may get what a load with this snapshot returns.
+    fn is_open(&self) -> bool {
+        self.cells.is_live() && !self.watch.as_ref().is_some_and(|watch| watch.saw_any())
+    }
+}
+
+/// How a flight ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Landing {
+    /// Callers that waited may have this. Errors are in here only if they can be cloned.
+    Shared(Stored),
+    /// Nothing to share: the leader panicked, was dropped, or failed with an error that cannot be cloned. One waiter leads next.
+    Nothing,
+}
+
+/// All flights and write-through tickets of one cache, by physical key.
+#[derive(Debug)]
+pub(crate) struct Flights {
+    shards: Box<[Mutex<Table>]>,
+    hasher: foldhash::fast::RandomState,
+}
+
+type Table = HashMap<Box<[u8]>, Slot, foldhash::fast::RandomState>;
+
+#[derive(Debug, Default)]
+struct Slot {
+    flight: Option<Arc<Flight>>,
+    /// Writers that intend to store their result under this key, and may if nobody touched it since they began.
+    tickets: Vec<Arc<Ticket>>,
+}
+
+impl Slot {
+    fn close(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            flight.closed.store(true, Ordering::SeqCst);
+        }
+        for ticket in self.tickets.drain(..) {
+            ticket.lost.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.flight.is_none() && self.tickets.is_empty()
+    }
+}
+
+/// A writer's claim on a key, lost when the key is invalidated, set or written through by anybody else.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket {
+    lost: AtomicBool,
+}
+
+/// What a caller that missed is to do.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// Run the loader; nobody else does.
+    Lead(Lead),
+    /// Wait for the one who does.
+    Join(Joined),
+    /// Run the loader and store nothing: it would wait for itself, or another template's load holds the key.
+    Alone,
+}
+
+const SHARDS: usize = 32;
+
+impl Flights {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::new(Table::default())).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+
+    fn shard(&self, key: &[u8]) -> &Mutex<Table> {
+        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+
+    /// Leads a new flight on `key` or joins the one that runs.
+    ///
+    /// `again` reads the store once more under the lock: a flight that landed between the caller's miss and now has
+    /// left its value there, and leading again would load twice.
+    pub(crate) fn begin<H>(self: &Arc<Self>, key: &[u8], template: u64, again: impl FnOnce() -> Option<H>) -> Result<H, Role> {
+        let mut table = self.shard(key).lock();
+        if let Some(hit) = again() {
+            return Ok(hit);
+        }
+        if let Some(flight) = table.get(key).and_then(|slot| slot.flight.as_ref()) {
+            if flight.template != template {
+                return Err(Role::Alone);
+            }
+            if flight.is_open() {
+                return Err(if current::contains(flight) { Role::Alone } else { Role::Join(Joined::new(flight)) });
+            }
+        }
+        Err(Role::Lead(self.lead(&mut table, key, template)))
+    }
+
+    /// Leads a new flight on `key` whatever runs: the older flight keeps its waiters and may not fill.
+    pub(crate) fn displace(self: &Arc<Self>, key: &[u8], template: u64) -> Lead {
+        let mut table = self.shard(key).lock();
+        self.lead(&mut table, key, template)
+    }
+
+    /// Takes the place of `stuck`, unless another flight has done so.
+    pub(crate) fn take_over(self: &Arc<Self>, key: &[u8], stuck: &Arc<Flight>) -> Option<Lead> {
+        let mut table = self.shard(key).lock();
+        let held = table.get(key).and_then(|slot| slot.flight.as_ref());
+        held.is_none_or(|held| Arc::ptr_eq(held, stuck)).then(|| self.lead(&mut table, key, stuck.template))
+    }
+
+    fn lead(self: &Arc<Self>, table: &mut Table, key: &[u8], template: u64) -> Lead {
+        let flight = Arc::new(Flight {
+            template,
+            state: Mutex::new(State::default()),
+            closed: AtomicBool::new(false),
+            woken: AtomicU64::new(0),
+        });
+        let slot = match table.get_mut(key) {
+            Some(slot) => slot,
+            None => table.entry(key.into()).or_default(),
+        };
+        if let Some(older) = slot.flight.replace(Arc::clone(&flight)) {
+            older.closed.store(true, Ordering::SeqCst);
+        }
+        Lead { flights: Arc::clone(self), key: key.into(), flight, landed: false }
+    }
+
+    /// Runs `change` on the store with no fill of `key` before it taking effect after it, and closes the key's flight.
+    pub(crate) fn close<R>(&self, key: &[u8], change: impl FnOnce() -> R) -> R {
+        let mut table = self.shard(key).lock();
+        if let Some(mut slot) = table.remove(key) {
+            slot.close();
+        }
+        change()
+    }
+
+    /// Runs `change` on the store while no other change of `key` runs. Flights stay open.
+    pub(crate) fn exclusive<R>(&self, key: &[u8], change: impl FnOnce() -> R) -> R {
+        let _table = self.shard(key).lock();
+        change()
+    }
+
+    /// Closes the flights of all keys that `matches` says.
+    pub(crate) fn close_matching(&self, mut matches: impl FnMut(&[u8]) -> bool) {
+        for shard in &self.shards {
+            shard.lock().retain(|key, slot| {
+                let gone = matches(key);
+                if gone {
+                    slot.close();
+                }
+                !gone
+            });
+        }
+    }
+
+    /// Announces that a writer will store under `key`. See [`Flights::redeem`].
+    pub(crate) fn ticket(&self, key: &[u8]) -> Arc<Ticket> {
+        let ticket = Arc::new(Ticket::default());
+        self.shard(key).lock().entry(key.into()).or_default().tickets.push(Arc::clone(&ticket));
+        ticket
+    }
+
+    /// Closes the key for everybody else; then, if `ticket` was not lost, runs `store`, else `drop_entry`.
+    pub(crate) fn redeem<R>(&self, key: &[u8], ticket: &Arc<Ticket>, change: impl FnOnce(bool) -> R) -> R {
+        let mut table = self.shard(key).lock();
+        let held = !ticket.lost.load(Ordering::SeqCst);
+        if let Some(mut slot) = table.remove(key) {
+            slot.close();
+        }
+        change(held)
+    }
+
+    /// Gives up a ticket that was not redeemed.
+    pub(crate) fn forget(&self, key: &[u8], ticket: &Arc<Ticket>) {
+        if let Slotted::Occupied(mut slot) = self.shard(key).lock().entry(key.into()) {
+            slot.get_mut().tickets.retain(|held| !Arc::ptr_eq(held, ticket));
+            if slot.get().is_empty() {
+                slot.remove();
+            }
+        }
+    }
+
+    /// How many keys have a flight or a ticket.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+}
+
+impl Flight {
+    fn is_open(&self) -> bool {
+        if self.closed.load(Ordering::SeqCst) {
+            return false;
+        }
+        let state = self.state.lock();
+        // Without a snapshot the loader has not begun: whoever joins now began before it.
+        state.outcome.is_none() && state.snapshot.as_ref().is_none_or(Snapshot::is_open)
+    }
+
+    /// Whether the leader was woken and then not polled for [`ABANDONED_AFTER`].
+    pub(crate) fn is_abandoned(&self) -> bool {
+        let woken = self.woken.load(Ordering::SeqCst);
+        woken != 0 && alive_now().saturating_sub(woken) >= ABANDONED_AFTER.as_nanos() as Nanos
+    }
+
+    fn land(&self, landing: Landing) {
+        let mut state = self.state.lock();
+        if state.outcome.is_none() {
+            state.outcome = Some(landing);
+        }
+        let waiters = std::mem::take(&mut state.waiters);
+        drop(state);
+        for waiter in waiters.into_iter().flatten() {
+            waiter.wake();
+        }
+    }
+}
+
+/// The right and duty to load one key. Dropping it without landing lets a waiter take over.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    flights: Arc<Flights>,
+    key: Box<[u8]>,
+    flight: Arc<Flight>,
+    landed: bool,
+}
+
+impl Lead {
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// Fixes what the value depends on. Call it before the loader runs.
+    pub(crate) fn depart(&self, snapshot: Snapshot) {
+        self.flight.state.lock().snapshot = Some(snapshot);
+    }
+
+    /// Ends the flight: `fill` stores the value unless the key was invalidated since, then the waiters get `landing`.
+    /// Returns whether `fill` ran.
+    pub(crate) fn land(mut self, landing: Landing, fill: Option<impl FnOnce()>) -> bool {
+        self.landed = true;
+        let filled = {
+            let mut table = self.flights.shard(&self.key).lock();
+            let open = !self.flight.closed.load(Ordering::SeqCst);
+            let filled = match fill {
+                Some(fill) if open => {
+                    fill();
+                    true
+                }
+                _ => false,
+            };
+            self.leave(&mut table);
+            filled
+        };
+        self.flight.land(landing);
+        filled
+    }
+
+    fn leave(&self, table: &mut Table) {
+        if let Some(slot) = table.get_mut(&self.key) {
+            if slot.flight.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.flight)) {
+                slot.flight = None;
+                if slot.is_empty() {
+                    table.remove(&self.key);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.landed {
+            self.leave(&mut self.flights.shard(&self.key).lock());
+            self.flight.land(Landing::Nothing);
+        }
+    }
+}
+
+/// A place among those who wait for a flight. Dropping it disturbs nobody.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    flight: Arc<Flight>,
+    seat: Option<usize>,
+}
+
+impl Joined {
+    fn new(flight: &Arc<Flight>) -> Self {
+        Self { flight: Arc::clone(flight), seat: None }
+    }
+
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    /// How the flight ended, if it has; else `waker` will be called when it does.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Landing> {
+        let mut state = self.flight.state.lock();
+        if let Some(landing) = &state.outcome {
+            return Some(landing.clone());
+        }
+        match self.seat.and_then(|seat| state.waiters.get_mut(seat)) {
+            Some(Some(known)) => known.clone_from(waker),
+            Some(empty) => *empty = Some(waker.clone()),
+            None => {
+                self.seat = Some(state.waiters.len());
+                state.waiters.push(Some(waker.clone()));
+            }
+        }
+        None
+    }
+}
+
+impl Future for Joined {
+    type Output = Landing;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landing> {
+        match Self::poll(self.get_mut(), cx.waker()) {
+            Some(landing) => Poll::Ready(landing),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Some(seat) = self.seat {
+            if let Some(waiter) = self.flight.state.lock().waiters.get_mut(seat) {
+                *waiter = None;
+            }
+        }
+    }
+}
+
+/// Notes when the leader's future was woken and not polled. See [`Flight::is_abandoned`].
+#[derive(Debug)]
+struct Pulse {
+    flights: Arc<[Arc<Flight>]>,
+    inner: parking_lot::Mutex<Waker>,
+}
+
+impl Wake for Pulse {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let now = alive_now().max(1);
+        for flight in &*self.flights {
+            let _ = flight.woken.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        // Cloned first: a waker may run other code, which must not find this lock held.
+        let waker = self.inner.lock().clone();
+        waker.wake();
+    }
+}
+
+/// The loader's future while it leads `flights`: it knows what it leads, and shows that it is being polled.
+pub(crate) async fn leading<F: Future>(flights: Arc<[Arc<Flight>]>, body: F) -> F::Output {
+    let mut body = std::pin::pin!(body);
+    let node = current::Node::below(Arc::clone(&flights));
+    let mut pulse: Option<(Arc<Pulse>, Waker)> = None;
+    std::future::poll_fn(|cx| {
+        for flight in &*flights {
+            flight.woken.store(0, Ordering::SeqCst);
+        }
+        let (pulse, waker) = pulse.get_or_insert_with(|| {
+            let inner = parking_lot::Mutex::new(cx.waker().clone());
+            let pulse = Arc::new(Pulse { flights: Arc::clone(&flights), inner });
+            let waker = Waker::from(Arc::clone(&pulse));
+            (pulse, waker)
+        });
+        pulse.inner.lock().clone_from(cx.waker());
+        current::with(&node, || body.as_mut().poll(&mut Context::from_waker(waker)))
+    })
+    .await
+}
+
+/// A synchronous loader while it leads `flight`.
+pub(crate) fn leading_blocking<R>(flight: &Arc<Flight>, body: impl FnOnce() -> R) -> R {
+    current::with(&current::Node::below(Arc::new([Arc::clone(flight)])), body)
+}
+
+/// The flights that the running code leads, so that a function which calls itself with the same key does not wait for
+/// itself. Kept per thread and set around each poll, so that it costs nothing but on a miss.
+pub(crate) mod current {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    use super::Flight;
+
+    /// The flights of a loader and those that it runs inside of.
+    #[derive(Debug)]
+    pub(crate) struct Node {
+        flights: Arc<[Arc<Flight>]>,
+        outer: Option<Arc<Node>>,
+    }
+
+    thread_local! {
+        static CURRENT: RefCell<Option<Arc<Node>>> = const { RefCell::new(None) };
+    }
+
+    impl Node {
+        pub(crate) fn below(flights: Arc<[Arc<Flight>]>) -> Arc<Self> {
+            let outer = CURRENT.with_borrow(Clone::clone);
+            Arc::new(Self { flights, outer })
+        }
+    }
+
+    /// Runs `f` as part of `node`'s loader.
+    pub(crate) fn with<R>(node: &Arc<Node>, f: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Arc<Node>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0.take());
+            }
+        }
+        let _restore = Restore(CURRENT.replace(Some(Arc::clone(node))));
+        f()
+    }
+
+    pub(super) fn contains(flight: &Arc<Flight>) -> bool {
+        CURRENT.with_borrow(|current| {
+            let mut node = current.as_ref();
+            while let Some(at) = node {
+                if at.flights.iter().any(|led| Arc::ptr_eq(led, flight)) {
+                    return true;
+                }
+                node = at.outer.as_ref();
+            }
+            false
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! The in-process store: a bounded map from physical keys to [`Record`]s behind one small trait.
+//!
+//! `quick_cache` and `moka` are used as maps only. Loading, coalescing, expiry and invalidation are the engine's: the
+//! maps' own `get_with` stores over an invalidation. Both pass `tests/tests/store.rs`.
+
+#[cfg(feature = "moka")]
+mod moka;
+#[cfg(feature = "quick_cache")]
+mod quick;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, ErrorKind};
+use crate::record::Record;
+
+/// Which map keeps the entries of a memory cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Engine {
+    /// `quick_cache` (S3-FIFO): the default, the quicker of the two on a hit (see `docs/decisions`).
+    #[default]
+    QuickCache,
+    /// `moka` (TinyLFU).
+    Moka,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QuickCache => "quick_cache",
+            Self::Moka => "moka",
+        })
+    }
+}
+
+/// Bounds of the store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) max_items: u64,
+    pub(crate) max_bytes: Option<u64>,
+}
+
+impl Bounds {
+    /// The map's capacity in its own unit.
+    fn capacity(self) -> u64 {
+        self.max_bytes.unwrap_or(self.max_items)
+    }
+
+    /// What an entry of `bytes` weighs.
+    ///
+    /// With a bound on bytes, no entry weighs less than an equal share of it, so that one capacity keeps both bounds:
+    /// `max_items` entries fill the store whatever their size.
+    pub(crate) fn weight(self, bytes: u64) -> u64 {
+        match self.max_bytes {
+            None => 1,
+            Some(max_bytes) => bytes.max(max_bytes.div_ceil(self.max_items)).max(1),
+        }
+    }
+
+    /// Whether an entry of this weight could be kept at all.
+    pub(crate) fn admits(self, weight: u64) -> bool {
+        weight <= self.capacity() && weight <= u64::from(u32::MAX)
+    }
+}
+
+/// A map from keys to records that stays within a capacity.
+///
+/// `insert` may evict anything, the new record included. Nothing here blocks for longer than a map operation.
+pub(crate) trait Map: Send + Sync {
+    fn get(&self, key: &[u8]) -> Option<Arc<Record>>;
+    fn insert(&self, key: Box<[u8]>, record: Arc<Record>);
+    fn remove(&self, key: &[u8]) -> Option<Arc<Record>>;
+    /// Removes `key` if it still holds this very record.
+    fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool;
+    /// Removes what `condemned` says and returns how many.
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> u64;
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record));
+    fn len(&self) -> u64;
+}
+
+/// The configured [`Map`]. An enum, so that a hit is a direct call.
+pub(crate) enum Store {
+    #[cfg(feature = "quick_cache")]
+    Quick(quick::Quick),
+    #[cfg(feature = "moka")]
+    Moka(moka::Moka),
+}
+
+/// Entries that left because the store was full.
+pub(crate) type Evictions = Arc<AtomicU64>;
+
+impl Store {
+    pub(crate) fn new(engine: Engine, bounds: Bounds, evictions: &Evictions) -> Result<Self, Error> {
+        match engine {
+            #[cfg(feature = "quick_cache")]
+            Engine::QuickCache => Ok(Self::Quick(quick::Quick::new(bounds, Arc::clone(evictions)))),
+            #[cfg(feature = "moka")]
+            Engine::Moka => Ok(Self::Moka(moka::Moka::new(bounds, Arc::clone(evictions)))),
+            #[allow(unreachable_patterns, reason = "which engines exist depends on features")]
+            missing => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"),
+            )),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
+        match self {
+            #[cfg(feature = "quick_cache")]
+            Self::Quick(map) => map.get(key),
+            #[cfg(feature = "moka")]
+            Self::Moka(map) => map.get(key),
+        }
+    }
+
+    pub(crate) fn map(&self) -> &dyn Map {
+        match self {
+            #[cfg(feature = "quick_cache")]
+            Self::Quick(map) => map,
+            #[cfg(feature = "moka")]
+            Self::Moka(map) => map,
+        }
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("len", &self.map().len()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn count(evictions: &Evictions) {
+    evictions.fetch_add(1, Ordering::Relaxed);
+}

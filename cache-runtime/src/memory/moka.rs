@@ -1,0 +1,74 @@
+//! `moka` as a [`Map`].
+
+use std::sync::Arc;
+
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+
+use super::{Bounds, Evictions, Map, count};
+use crate::record::Record;
+
+pub(crate) struct Moka {
+    cache: Cache<Box<[u8]>, Arc<Record>, foldhash::fast::RandomState>,
+}
+
+impl Moka {
+    pub(crate) fn new(bounds: Bounds, evictions: Evictions) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(bounds.capacity())
+            .weigher(|_key: &Box<[u8]>, record: &Arc<Record>| record.weight)
+            .eviction_listener(move |_key, _record, cause| {
+                if cause == RemovalCause::Size {
+                    count(&evictions);
+                }
+            })
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self { cache }
+    }
+}
+
+impl Map for Moka {
+    #[inline]
+    fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
+        self.cache.get(key)
+    }
+
+    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) {
+        self.cache.insert(key, record);
+    }
+
+    fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
+        self.cache.remove(key)
+    }
+
+    fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool {
+        use moka::ops::compute::{CompResult, Op};
+        let same = |held: Option<moka::Entry<_, Arc<Record>>>| match held {
+            Some(held) if Arc::ptr_eq(held.value(), record) => Op::Remove,
+            _ => Op::Nop,
+        };
+        matches!(self.cache.entry(key.into()).and_compute_with(same), CompResult::Removed(_))
+    }
+
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> u64 {
+        let mut removed = 0;
+        for (key, record) in &self.cache {
+            if condemned(&key, &record) {
+                removed += u64::from(self.remove_same(&key, &record));
+            }
+        }
+        self.cache.run_pending_tasks();
+        removed
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record)) {
+        for (key, record) in &self.cache {
+            visit(&key, &record);
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.cache.run_pending_tasks();
+        self.cache.entry_count()
+    }
+}

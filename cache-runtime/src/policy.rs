@@ -1,0 +1,190 @@
+//! How long a value may live. Pure: settings, a clock reading and randomness come in by argument.
+
+use std::time::Duration;
+
+use crate::clock::{FOREVER, Nanos, after};
+
+/// A named time to live, set per cache (`CACHE_TTL_SHORT`, `CACHE_TTL_DEFAULT`, `CACHE_TTL_LONG`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Ttl {
+    /// 30 s unless configured.
+    Short,
+    /// 5 min unless configured. What `ttl` means where it is not given.
+    #[default]
+    Default,
+    /// 1 h unless configured.
+    Long,
+}
+
+/// A time to live as it is asked for: a [`Ttl`] bucket, a duration, or for ever.
+///
+/// Made from a [`Duration`], a [`Ttl`], whole seconds, or text such as `"5m"` and `"forever"` where a call takes
+/// `impl IntoTtl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// The cache's own setting.
+    Bucket(Ttl),
+    /// This long. Zero: the value is not stored. Longer than the clock can say: for ever.
+    For(Duration),
+    /// No expiry.
+    Forever,
+}
+
+impl Default for Lifetime {
+    fn default() -> Self {
+        Self::Bucket(Ttl::Default)
+    }
+}
+
+/// What can be given as a time to live.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a time to live",
+    note = "use a `std::time::Duration`, `Ttl::Short`, `Ttl::Default`, `Ttl::Long`, whole seconds, or text such as \"5m\""
+)]
+pub trait IntoTtl {
+    /// The lifetime.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidTtl`](crate::ErrorKind::InvalidTtl) for text that is no duration.
+    fn into_ttl(self) -> Result<Lifetime, crate::Error>;
+}
+
+impl IntoTtl for Duration {
+    fn into_ttl(self) -> Result<Lifetime, crate::Error> {
+        Ok(Lifetime::For(self))
+    }
+}
+
+impl IntoTtl for Ttl {
+    fn into_ttl(self) -> Result<Lifetime, crate::Error> {
+        Ok(Lifetime::Bucket(self))
+    }
+}
+
+impl IntoTtl for Lifetime {
+    fn into_ttl(self) -> Result<Lifetime, crate::Error> {
+        Ok(self)
+    }
+}
+
+impl IntoTtl for &str {
+    fn into_ttl(self) -> Result<Lifetime, crate::Error> {
+        if self == "forever" {
+            return Ok(Lifetime::Forever);
+        }
+        match crate::duration::parse_duration(self) {
+            Ok(duration) => Ok(Lifetime::For(duration)),
+            Err(why) => Err(crate::Error::new(crate::ErrorKind::InvalidTtl, why.to_string())),
+        }
+    }
+}
+
+macro_rules! seconds {
+    ($($int:ty),*) => {
+        $(impl IntoTtl for $int {
+            fn into_ttl(self) -> Result<Lifetime, crate::Error> {
+                u64::try_from(self).map(|seconds| Lifetime::For(Duration::from_secs(seconds))).map_err(|_| {
+                    crate::Error::new(crate::ErrorKind::InvalidTtl, "a time to live cannot be negative")
+                })
+            }
+        })*
+    };
+}
+seconds!(u8, u16, u32, u64, usize, i32, i64);
+
+/// The lengths of the three buckets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buckets {
+    pub(crate) short: Duration,
+    pub(crate) default: Duration,
+    pub(crate) long: Duration,
+}
+
+impl Buckets {
+    fn get(&self, bucket: Ttl) -> Duration {
+        match bucket {
+            Ttl::Short => self.short,
+            Ttl::Default => self.default,
+            Ttl::Long => self.long,
+        }
+    }
+}
+
+/// How much shorter a life may turn out, so that what was loaded together does not expire together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Jitter {
+    /// Exactly the ttl.
+    #[default]
+    None,
+    /// Up to this share of the ttl less.
+    Percent(u8),
+    /// Up to this much less.
+    Span(Duration),
+}
+
+/// When a value stored at `now` expires; `None` where it is not to be stored at all.
+///
+/// `chance` is uniform in 0..=65535. Jitter only ever shortens: a value never outlives its ttl.
+pub(crate) fn expiry(now: Nanos, life: Lifetime, jitter: Jitter, buckets: &Buckets, chance: u16) -> Option<Nanos> {
+    let span = match life {
+        Lifetime::Forever => return Some(FOREVER),
+        Lifetime::For(span) => span,
+        Lifetime::Bucket(bucket) => buckets.get(bucket),
+    };
+    if span.is_zero() {
+        return None;
+    }
+    let spread = match jitter {
+        Jitter::None => Duration::ZERO,
+        Jitter::Percent(percent) => span.mul_f64(f64::from(percent.min(100)) / 100.0),
+        Jitter::Span(spread) => spread.min(span),
+    };
+    let less = spread.mul_f64(f64::from(chance) / 65536.0);
+    Some(after(now, span.saturating_sub(less).max(Duration::from_nanos(1))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUCKETS: Buckets =
+        Buckets { short: Duration::from_secs(30), default: Duration::from_secs(300), long: Duration::from_secs(3600) };
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn expiry_table() {
+        let table = [
+            (Lifetime::Bucket(Ttl::Short), Jitter::None, 0, Some(30 * SECOND + 5)),
+            (Lifetime::default(), Jitter::None, 65535, Some(300 * SECOND + 5)),
+            (Lifetime::For(Duration::ZERO), Jitter::None, 0, None),
+            (Lifetime::For(Duration::MAX), Jitter::None, 0, Some(FOREVER)),
+            (Lifetime::Forever, Jitter::Percent(50), 65535, Some(FOREVER)),
+            (Lifetime::For(Duration::from_secs(10)), Jitter::Percent(10), 0, Some(10 * SECOND + 5)),
+            (Lifetime::For(Duration::from_secs(10)), Jitter::Span(Duration::from_secs(4)), 32768, Some(8 * SECOND + 5)),
+        ];
+        for (life, jitter, chance, expected) in table {
+            assert_eq!(expiry(5, life, jitter, &BUCKETS, chance), expected, "{life:?} {jitter:?} {chance}");
+        }
+    }
+
+    #[test]
+    fn jitter_never_lengthens_a_life() {
+        for chance in [0, 1, 1000, 65535] {
+            for jitter in [Jitter::Percent(100), Jitter::Span(Duration::from_secs(99))] {
+                let at = expiry(0, Lifetime::For(Duration::from_secs(1)), jitter, &BUCKETS, chance).unwrap();
+                assert!(at > 0 && at <= SECOND, "{at}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_and_seconds_are_lifetimes() {
+        assert_eq!("5m".into_ttl().unwrap(), Lifetime::For(Duration::from_secs(300)));
+        assert_eq!("forever".into_ttl().unwrap(), Lifetime::Forever);
+        assert_eq!(7_u64.into_ttl().unwrap(), Lifetime::For(Duration::from_secs(7)));
+        assert_eq!("5mins".into_ttl().unwrap_err().kind(), crate::ErrorKind::InvalidTtl);
+        assert_eq!((-1_i32).into_ttl().unwrap_err().kind(), crate::ErrorKind::InvalidTtl);
+    }
+}

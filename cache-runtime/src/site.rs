@@ -1,0 +1,304 @@
+//! The static that describes one annotated function: where it is, its templates and its options. Written by expansions
+//! through a const builder, read by the engine and the catalogue. Data only.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::codec::Codec;
+use crate::key::{template_seed, template_seed_auto, template_seed_resource};
+use crate::policy::{Jitter, Lifetime, Ttl};
+
+/// Stands in a list of templates for an expression whose tags are known only at run time.
+pub const UNKNOWN: &str = "*";
+
+/// What an attribute makes of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SiteKind {
+    /// `#[cache_read]`
+    Read,
+    /// `#[cache_write]`
+    Write,
+    /// `#[memoize]`
+    Memoize,
+}
+
+/// How a function's key is made.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyText {
+    /// There is none (writes).
+    None,
+    /// A template.
+    Template(&'static str),
+    /// A resource's template with a suffix after its first segment.
+    Resource(&'static str, &'static str),
+    /// Module, function and these parameters.
+    Auto(&'static [&'static str]),
+    /// A function of the parameters.
+    Computed,
+}
+
+/// One annotated function.
+pub struct Site {
+    pub(crate) kind: SiteKind,
+    pub(crate) name: &'static str,
+    pub(crate) module: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    pub(crate) key: KeyText,
+    pub(crate) seed: u64,
+    pub(crate) tags: &'static [&'static str],
+    pub(crate) keys: &'static [&'static str],
+    pub(crate) patterns: &'static [&'static str],
+    pub(crate) namespaces: &'static [&'static str],
+    pub(crate) put: Option<&'static str>,
+    pub(crate) recaches: &'static [&'static str],
+    pub(crate) namespace: Option<&'static str>,
+    pub(crate) options: Options,
+    /// Index of this function's counters in every cache, given at first use.
+    index: OnceLock<usize>,
+    /// The stored type, learnt at first use.
+    pub(crate) value: OnceLock<&'static str>,
+}
+
+/// What an attribute's options say, where they are constants.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) life: Lifetime,
+    pub(crate) dynamic_life: bool,
+    pub(crate) jitter: Jitter,
+    pub(crate) ttl_none: Option<Duration>,
+    pub(crate) ttl_err: Option<Duration>,
+    pub(crate) sliding: bool,
+    pub(crate) lock: bool,
+    pub(crate) lock_ttl: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) version: u32,
+    pub(crate) global_tenant: bool,
+    pub(crate) on_error_fail: bool,
+    pub(crate) local: bool,
+    pub(crate) local_cap: Option<Duration>,
+    pub(crate) codec: Option<Codec>,
+    pub(crate) compress_above: Option<u64>,
+    pub(crate) encrypt: bool,
+    pub(crate) result_tags: bool,
+    pub(crate) capacity: Option<u64>,
+    pub(crate) fence: Option<Duration>,
+    pub(crate) before: bool,
+    pub(crate) recache_concurrency: u32,
+    pub(crate) recache_background: bool,
+}
+
+const DEFAULTS: Options = Options {
+    life: Lifetime::Bucket(Ttl::Default),
+    dynamic_life: false,
+    jitter: Jitter::None,
+    ttl_none: None,
+    ttl_err: None,
+    sliding: false,
+    lock: false,
+    lock_ttl: Duration::from_secs(30),
+    wait: Duration::from_secs(10),
+    version: 1,
+    global_tenant: false,
+    on_error_fail: false,
+    local: true,
+    local_cap: None,
+    codec: None,
+    compress_above: None,
+    encrypt: false,
+    result_tags: false,
+    capacity: None,
+    fence: None,
+    before: false,
+    recache_concurrency: 5,
+    recache_background: false,
+};
+
+/// A builder step that sets one field.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ty),*) $this:ident => $body:block)*) => {
+        $($(#[$doc])*
+        #[must_use]
+        pub const fn $name(self, $($arg: $ty),*) -> Self {
+            #[allow(unused_mut)]
+            let mut $this = self;
+            $body
+            $this
+        })*
+    };
+}
+
+impl Site {
+    const fn new(kind: SiteKind, name: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
+        Self {
+            kind,
+            name,
+            module,
+            file,
+            line,
+            key: KeyText::None,
+            seed: 0,
+            tags: &[],
+            keys: &[],
+            patterns: &[],
+            namespaces: &[],
+            put: None,
+            recaches: &[],
+            namespace: None,
+            options: DEFAULTS,
+            index: OnceLock::new(),
+            value: OnceLock::new(),
+        }
+    }
+
+    /// A `#[cache_read]` function.
+    #[must_use]
+    pub const fn read(name: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
+        Self::new(SiteKind::Read, name, module, file, line)
+    }
+
+    /// A `#[cache_write]` function.
+    #[must_use]
+    pub const fn write(name: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
+        Self::new(SiteKind::Write, name, module, file, line)
+    }
+
+    /// A `#[memoize]` function.
+    #[must_use]
+    pub const fn memoize(name: &'static str, module: &'static str, file: &'static str, line: u32) -> Self {
+        Self::new(SiteKind::Memoize, name, module, file, line)
+    }
+
+    steps! {
+        /// Key template.
+        key(text: &'static str) this => { this.key = KeyText::Template(text); this.seed = template_seed(text); }
+        /// Key of module, function and parameters.
+        key_auto(parts: &'static [&'static str]) this => {
+            this.key = KeyText::Auto(parts);
+            this.seed = template_seed_auto(this.module, this.name, parts.len());
+        }
+        /// Key of a resource.
+        key_resource(template: &'static str, suffix: &'static str) this => {
+            this.key = KeyText::Resource(template, suffix);
+            this.seed = template_seed_resource(template, suffix);
+        }
+        /// Key by a function.
+        key_computed() this => { this.key = KeyText::Computed; }
+        /// Tag templates.
+        tags(texts: &'static [&'static str]) this => { this.tags = texts; }
+        /// Keys that a write drops.
+        keys(texts: &'static [&'static str]) this => { this.keys = texts; }
+        /// Patterns that a write drops.
+        patterns(texts: &'static [&'static str]) this => { this.patterns = texts; }
+        /// Namespaces that a write drops.
+        namespaces(texts: &'static [&'static str]) this => { this.namespaces = texts; }
+        /// The entry that a write's result becomes.
+        put(text: &'static str) this => { this.put = Some(text); }
+        /// Functions that a write recaches.
+        recaches(names: &'static [&'static str]) this => { this.recaches = names; }
+        /// The namespace of a read.
+        namespace_text(text: &'static str) this => { this.namespace = Some(text); }
+        /// `ttl` in milliseconds.
+        ttl_ms(ms: u64) this => { this.options.life = Lifetime::For(Duration::from_millis(ms)); }
+        /// `ttl` by bucket.
+        ttl_bucket(bucket: Ttl) this => { this.options.life = Lifetime::Bucket(bucket); }
+        /// `ttl = "forever"`.
+        ttl_forever() this => { this.options.life = Lifetime::Forever; }
+        /// `ttl` by an expression.
+        ttl_dynamic() this => { this.options.dynamic_life = true; }
+        /// `lock = true`.
+        lock() this => { this.options.lock = true; }
+        /// `lock_ttl`.
+        lock_ttl_ms(ms: u64) this => { this.options.lock_ttl = Duration::from_millis(ms); }
+        /// `wait`.
+        wait_ms(ms: u64) this => { this.options.wait = Duration::from_millis(ms); }
+        /// `refresh = true`.
+        sliding() this => { this.options.sliding = true; }
+        /// `jitter` as a share of the ttl.
+        jitter_percent(percent: u8) this => { this.options.jitter = Jitter::Percent(percent); }
+        /// `jitter` as a duration.
+        jitter_ms(ms: u64) this => { this.options.jitter = Jitter::Span(Duration::from_millis(ms)); }
+        /// `ttl_none`.
+        ttl_none_ms(ms: u64) this => { this.options.ttl_none = Some(Duration::from_millis(ms)); }
+        /// `ttl_err`.
+        ttl_err_ms(ms: u64) this => { this.options.ttl_err = Some(Duration::from_millis(ms)); }
+        /// `version`.
+        version(version: u32) this => { this.options.version = version; }
+        /// `tenant = global`.
+        global_tenant() this => { this.options.global_tenant = true; }
+        /// `on_error = fail`.
+        on_error_fail() this => { this.options.on_error_fail = true; }
+        /// `local = true | false`.
+        local(local: bool) this => { this.options.local = local; }
+        /// `local` as a cap.
+        local_ms(ms: u64) this => { this.options.local_cap = Some(Duration::from_millis(ms)); }
+        /// `codec`.
+        codec(codec: Codec) this => { this.options.codec = Some(codec); }
+        /// `compress_above` in bytes.
+        compress_above(bytes: u64) this => { this.options.compress_above = Some(bytes); }
+        /// `encrypt = true`.
+        encrypt() this => { this.options.encrypt = true; }
+        /// Some tag mentions `result`.
+        result_tags() this => { this.options.result_tags = true; }
+        /// `capacity` of a memoized function, in entries.
+        capacity(entries: u64) this => { this.options.capacity = Some(entries); }
+        /// `fence`.
+        fence_ms(ms: u64) this => { this.options.fence = Some(Duration::from_millis(ms)); }
+        /// `before = true`.
+        before() this => { this.options.before = true; }
+        /// `recache_concurrency`.
+        recache_concurrency(limit: u32) this => { this.options.recache_concurrency = limit; }
+        /// `recache_mode = background`.
+        recache_background() this => { this.options.recache_background = true; }
+    }
+
+    /// A small number of its own for each function that was used.
+    #[inline]
+    pub(crate) fn index(&self) -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        *self.index.get_or_init(|| NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The key template as people read it.
+    pub(crate) fn key_text(&self) -> Option<String> {
+        match self.key {
+            KeyText::None => None,
+            KeyText::Template(text) => Some(text.to_owned()),
+            KeyText::Resource(template, "") => Some(template.to_owned()),
+            KeyText::Resource(template, suffix) => Some(match template.split_once(':') {
+                Some((name, rest)) => format!("{name}:{suffix}:{rest}"),
+                None => format!("{template}:{suffix}"),
+            }),
+            KeyText::Auto(parts) => {
+                let mut text = format!("{}:{}", self.module.replace("::", "."), self.name);
+                for part in parts {
+                    text.push_str(":<");
+                    text.push_str(part);
+                    text.push('>');
+                }
+                Some(text)
+            }
+            KeyText::Computed => Some(UNKNOWN.to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Site")
+            .field("name", &self.name)
+            .field("module", &self.module)
+            .field("file", &self.file)
+            .field("line", &self.line)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A site that the linker collected for the catalogue.
+#[derive(Debug)]
+pub struct Registered(pub &'static Site);
+
+inventory::collect!(Registered);
