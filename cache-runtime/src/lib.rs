@@ -40,6 +40,7 @@
 // Doc examples and macros name the crate.
 extern crate self as cache_runtime;
 
+mod batch_shape;
 mod cache;
 mod clock;
 mod codec;

@@ -158,15 +158,14 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
             _ => None,
         });
         let _ = (this_argument, names);
-        let target = verbs.target();
+        let handle = verbs.handle();
         let doc = format!("The entry of [`Self::{name}`] for these arguments: invalidate it, look at it, replace it.");
         q!(
             #put
             #[doc = #doc]
             #[must_use]
             #vis fn #of_entry #params(#this #(#entry_inputs),*) -> #runtime::Entry<#value> #clause {
-                let target = { #target };
-                target.into_entry()
+                #handle
             }
         )
     } else {

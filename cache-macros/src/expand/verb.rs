@@ -135,7 +135,18 @@ impl<'a> Verbs<'a> {
     }
 
     /// The statements that end in a `PutTarget`.
-    pub(super) fn target(&self) -> TokenStream {
+    fn target(&self) -> TokenStream {
+        let statements = self.target_statements();
+        q!(#statements put)
+    }
+
+    /// The statements that end in an `Entry`, which can be put with everything that the function would put.
+    pub(super) fn handle(&self) -> TokenStream {
+        let statements = self.target_statements();
+        q!(#statements at.entry(&key, shape).with_target(put))
+    }
+
+    fn target_statements(&self) -> TokenStream {
         let (cx, plan, p) = (self.cx, self.plan, self.cx.p());
         let (entry, shape) = (self.entry(), flow::shape(cx, plan));
         let before = flow::before(cx, plan, &q!(put));
@@ -146,7 +157,7 @@ impl<'a> Verbs<'a> {
             q!(#captured put.on_value(move |value, t| { #rebound #statements });)
         });
         let mutable = (!before.is_empty() || on_value.is_some()).then(|| q!(mut));
-        q!(#entry #shape let #mutable put = #p::PutTarget::new(&at, &key, shape); #before #on_value put)
+        q!(#entry #shape let #mutable put = #p::PutTarget::new(&at, &key, shape); #before #on_value)
     }
 
     /// `name(..) -> PutTarget`, for `put = ..` of writes.
@@ -222,10 +233,10 @@ impl<'a> Verbs<'a> {
         let doc = Self::doc("Calls the function for every item, several at a time, so that later calls are hits.");
         q!(
             #doc
-            #vis fn warm<#(#lifetimes,)* #(#own_lifetimes,)* #(#others,)* __Items, __Args, __With>(
+            #vis fn warm<'__warm, #(#lifetimes,)* #(#own_lifetimes,)* #(#others,)* __Items, __Args, __With>(
                 items: __Items,
                 mut with: __With,
-            ) -> #p::Warm<impl ::core::iter::Iterator<Item = impl ::core::future::Future<Output = bool>>>
+            ) -> #p::Warm<'__warm, impl ::core::iter::Iterator<Item = impl ::core::future::Future<Output = bool>>>
             where
                 __Items: ::core::iter::IntoIterator,
                 __With: ::core::ops::FnMut(__Items::Item) -> __Args,

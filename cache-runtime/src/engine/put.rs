@@ -19,14 +19,13 @@ use crate::shape::Cached;
 use crate::tags::{Cell, CellSet, Watch};
 
 /// Takes what depends on the value; boxed, since it outlives the expansion that made it.
-type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send>;
+type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send + Sync>;
 
 /// An entry that a value is to become: key, tags, ttl. Made by a companion's hidden `__put`.
 pub struct PutTarget<V> {
     call: Call<'static>,
-    physical: Box<[u8]>,
-    template: u64,
-    bytes: Box<dyn Fn(&V) -> u64 + Send>,
+    key: KeyWriter,
+    bytes: Box<dyn Fn(&V) -> u64 + Send + Sync>,
     /// Tags that do not depend on the value, by cell name.
     tags: Vec<Box<[u8]>>,
     namespace: Option<Box<[u8]>>,
@@ -43,15 +42,10 @@ impl<V> std::fmt::Debug for PutTarget<V> {
 impl<V: Send + Sync + 'static> PutTarget<V> {
     /// The entry under `key`.
     pub fn new<S: Cached<Value = V> + 'static>(call: &Call<'_>, key: &KeyWriter, shape: S) -> Self {
-        Self::weighed(call, key, move |value| shape.bytes(value))
-    }
-
-    pub(crate) fn weighed(call: &Call<'_>, key: &KeyWriter, bytes: impl Fn(&V) -> u64 + Send + 'static) -> Self {
         Self {
             call: call.to_owned_call(),
-            physical: key.as_bytes().into(),
-            template: key.template(),
-            bytes: Box::new(bytes),
+            key: key.clone(),
+            bytes: Box::new(move |value| shape.bytes(value)),
             tags: Vec::new(),
             namespace: None,
             life: None,
@@ -63,6 +57,14 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     pub fn of_key<S: Cached<Value = V> + 'static>(call: &Call<'_>, key: impl Into<crate::key::Key>, shape: S) -> Self {
         let writer = call.key_from(key);
         Self::new(call, &writer, shape)
+    }
+
+    pub(crate) fn call(&self) -> &Call<'static> {
+        &self.call
+    }
+
+    pub(crate) fn key(&self) -> &KeyWriter {
+        &self.key
     }
 
     /// Takes the tags that do not depend on the value.
@@ -86,7 +88,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     }
 
     /// Says what depends on the value.
-    pub fn on_value(&mut self, say: impl FnOnce(&V, &mut Fill<'_>) + Send + 'static) {
+    pub fn on_value(&mut self, say: impl FnOnce(&V, &mut Fill<'_>) + Send + Sync + 'static) {
         self.on_value = Some(Box::new(say));
     }
 
@@ -122,18 +124,18 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
         let bytes = || (self.bytes)(&value);
         let stored = Stored::Some(Arc::clone(&value) as _);
         let record = if wanted {
-            record(&core, &self.call, &self.physical, stored, life, self.template, 0, cells, bytes)
+            record(&core, &self.call, self.key.as_bytes(), stored, life, self.key.template(), 0, cells, bytes)
         } else {
             None
         };
         let store = core.store_of(core.function(self.call.site));
-        core.flights.close(&self.physical, || match record {
+        core.flights.close(self.key.as_bytes(), || match record {
             Some(record) => {
-                store.map().insert(self.physical.clone(), Arc::new(record));
+                store.map().insert(self.key.as_bytes().into(), Arc::new(record));
                 Ok(())
             }
             None => {
-                core.remove_everywhere(&self.physical);
+                core.remove_everywhere(self.key.as_bytes());
                 if wanted && core.settings.bounds.max_bytes.is_some() {
                     return Err(too_large());
                 }
@@ -146,7 +148,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     pub(crate) fn claim(self) -> Option<Claim<V>> {
         let core = Arc::clone(self.call.core()?);
         let watch = Arc::new(core.cells.watch());
-        let ticket = core.flights.ticket(&self.physical);
+        let ticket = core.flights.ticket(self.key.as_bytes());
         let mut implicit = CellSet::default();
         core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut implicit);
         let seen = self.tags.iter().map(|name| (name.clone(), core.cells.acquire(name))).collect();
@@ -199,7 +201,7 @@ impl<V> std::fmt::Debug for Claim<V> {
 impl<V> Drop for Claim<V> {
     fn drop(&mut self) {
         if let Some(target) = &self.target {
-            self.core.flights.forget(&target.physical, &self.ticket);
+            self.core.flights.forget(target.key.as_bytes(), &self.ticket);
         }
     }
 }
@@ -248,15 +250,15 @@ impl<V: Send + Sync + 'static> Redeem<V> for Claim<V> {
         let stored = Stored::Some(Arc::clone(value) as _);
         let bytes = || (target.bytes)(value);
         let record = if fits {
-            record(&core, &target.call, &target.physical, stored, life, target.template, 0, cells, bytes)
+            record(&core, &target.call, target.key.as_bytes(), stored, life, target.key.template(), 0, cells, bytes)
         } else {
             None
         };
-        core.flights.redeem(&target.physical, &self.ticket, |held| match record {
-            Some(record) if held => store.map().insert(target.physical.clone(), Arc::new(record)),
+        core.flights.redeem(target.key.as_bytes(), &self.ticket, |held| match record {
+            Some(record) if held => store.map().insert(target.key.as_bytes().into(), Arc::new(record)),
             _ => {
                 function.counters.refused.increment();
-                core.remove_everywhere(&target.physical);
+                core.remove_everywhere(target.key.as_bytes());
             }
         });
     }

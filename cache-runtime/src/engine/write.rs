@@ -297,6 +297,23 @@ impl<'c, S: Returned> Written<'c, S> {
         self.settle(|_, _, _, _| {})
     }
 
+    /// [`invalidate`](Self::invalidate), which fails where the cache could not be told (`on_error = fail`).
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used. The body has run, and its result is dropped for the error.
+    pub async fn invalidate_or_fail(self) -> Result<Invalidated<'c, S>, Error> {
+        self.told()?;
+        Ok(self.invalidate().await)
+    }
+
+    fn told(&self) -> Result<(), Error> {
+        match self.write.guard.call.refusal() {
+            Some(refusal) if self.succeeded => Err(refusal.error()),
+            _ => Ok(()),
+        }
+    }
+
     fn settle(mut self, through: impl FnOnce(&S, &S::Ret, Vec<Through<S::Value>>, &mut Vec<Box<[u8]>>)) -> Invalidated<'c, S> {
         let call = self.write.guard.call;
         let puts = std::mem::take(&mut self.write.puts);
@@ -335,6 +352,21 @@ where
                 }
             }
         })
+    }
+}
+
+impl<'c, S: Kept> Written<'c, S>
+where
+    S::Value: Send + Sync + 'static,
+{
+    /// Both: [`invalidate_and_put`](Self::invalidate_and_put) and [`invalidate_or_fail`](Self::invalidate_or_fail).
+    ///
+    /// # Errors
+    ///
+    /// As [`invalidate_or_fail`](Self::invalidate_or_fail).
+    pub async fn invalidate_and_put_or_fail(self) -> Result<Invalidated<'c, S>, Error> {
+        self.told()?;
+        Ok(self.invalidate_and_put().await)
     }
 }
 

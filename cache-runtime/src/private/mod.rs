@@ -7,9 +7,11 @@ pub use crate::cache::Cache;
 pub use crate::cache::handle::Entry;
 pub use crate::cache::warm::{IntoArgs, Warm, warm};
 pub use crate::codec::Codec;
-pub use crate::engine::batch::{
-    Batch, BatchCached, PeelList, PeelNoBatchArc, batch_memoizable, batch_storable, elements, missing_as,
+pub use crate::batch_shape::{
+    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
+    batch_memoizable, batch_storable, element, elements, missing_as,
 };
+pub use crate::engine::batch::Batch;
 pub use crate::engine::call::{Call as At, logical_key, template_key};
 pub use crate::engine::put::{Put, PutTarget};
 pub use crate::engine::read::{Done, Fill, Load, Mode, Step};
@@ -96,6 +98,58 @@ macro_rules! __OutOf {
     };
 }
 pub use crate::__OutOf as OutOf;
+
+/// What a batch function stores per element, in a signature.
+#[doc(hidden)]
+#[macro_export]
+#[allow(non_snake_case)]
+macro_rules! __ElementValueOf {
+    ($ret:ty) => {
+        <$ret as $crate::__private::BatchOutcome<
+            {
+                #[allow(unused_imports)]
+                use $crate::__private::BatchFallback as _;
+                $crate::__private::batch_kind(
+                    <$crate::__private::Probe<$ret>>::LIST,
+                    <$crate::__private::Probe<$ret>>::ELEMENT_OPTION,
+                    <$crate::__private::Probe<$ret>>::ELEMENT_ARC,
+                )
+            },
+        >>::Value
+    };
+}
+pub use crate::__ElementValueOf as ElementValueOf;
+
+/// How a batch function hands an element out, in a signature.
+#[doc(hidden)]
+#[macro_export]
+#[allow(non_snake_case)]
+macro_rules! __ElementOutOf {
+    ($ret:ty) => {
+        <$ret as $crate::__private::BatchOutcome<
+            {
+                #[allow(unused_imports)]
+                use $crate::__private::BatchFallback as _;
+                $crate::__private::batch_kind(
+                    <$crate::__private::Probe<$ret>>::LIST,
+                    <$crate::__private::Probe<$ret>>::ELEMENT_OPTION,
+                    <$crate::__private::Probe<$ret>>::ELEMENT_ARC,
+                )
+            },
+        >>::Out
+    };
+}
+pub use crate::__ElementOutOf as ElementOutOf;
+
+/// The shape of one element of a batch function, for its companion's verbs.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __element_shape {
+    ($ret:ty) => {
+        $crate::__private::element($crate::__batch_shape!($ret))
+    };
+}
+pub use crate::__element_shape as element_shape;
 
 /// [`ValueOf`] in generic code.
 #[doc(hidden)]
@@ -283,10 +337,11 @@ impl<'c> At<'c> {
     pub fn clear_now(&self) -> Result<(), Error> {
         self.clear_function()
     }
-
-    /// The entry as a value of its own.
-    pub fn entry<S: Cached + 'static>(&self, key: &KeyWriter, shape: S) -> Entry<S::Value> {
-        Entry::new(self, key, shape)
-    }
 }
 
+impl<V: Send + Sync + 'static> PutTarget<V> {
+    /// The entry as a value of its own.
+    pub fn into_entry(self) -> Entry<V> {
+        Entry::new(self)
+    }
+}

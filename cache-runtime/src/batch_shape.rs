@@ -1,0 +1,333 @@
+//! What a batch function returns and takes: collections told apart by traits, as `shape` does for single values.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::shape::{
+    AfterResult, Cached, Checked, Classified, Failure, HandOut, HandsOut, Maybe, Memoizable, Never, Owned, Probe, Shape,
+    Shared, Storable,
+};
+
+/// A batch's return type after `Result`: collection `C` of `V`.
+#[derive(Debug)]
+pub struct Collected<V, C, R>(PhantomData<fn() -> (V, C, R)>);
+
+/// A classified batch return type.
+#[derive(Debug)]
+pub struct BatchShape<V, C, R, A>(PhantomData<fn() -> (V, C, R, A)>);
+
+impl<K, V, S, R> AfterResult<HashMap<K, V, S>, R> {
+    /// Peels the collection.
+    pub fn peel_batch(self) -> Collected<V, HashMap<K, V, S>, R> {
+        Collected(PhantomData)
+    }
+}
+
+impl<K, V, R> AfterResult<BTreeMap<K, V>, R> {
+    /// Peels the collection.
+    pub fn peel_batch(self) -> Collected<V, BTreeMap<K, V>, R> {
+        Collected(PhantomData)
+    }
+}
+
+impl<V, R> AfterResult<Vec<Option<V>>, R> {
+    /// Peels the collection.
+    pub fn peel_batch(self) -> Collected<V, Vec<Option<V>>, R> {
+        Collected(PhantomData)
+    }
+}
+
+/// Fallback of `peel_batch`: a list whose elements say themselves which they are (`by = |v| v.id`).
+pub trait PeelList<V, R> {
+    /// Peels the collection.
+    fn peel_batch(&self) -> Collected<V, Vec<V>, R> {
+        Collected(PhantomData)
+    }
+}
+
+impl<V, R> PeelList<V, R> for AfterResult<Vec<V>, R> {}
+
+impl<V, C, R> Collected<Arc<V>, C, R> {
+    /// Peels an `Arc` off the elements.
+    pub fn peel_arc(self) -> BatchShape<V, C, R, Shared> {
+        BatchShape(PhantomData)
+    }
+}
+
+/// Fallback of `peel_arc`.
+pub trait PeelNoBatchArc<V, C, R> {
+    /// Peels nothing.
+    fn peel_arc(&self) -> BatchShape<V, C, R, Owned> {
+        BatchShape(PhantomData)
+    }
+}
+
+impl<V, C, R> PeelNoBatchArc<V, C, R> for Collected<V, C, R> {}
+
+/// A batch return type whose bounds were checked.
+pub trait BatchCached: Copy + Send + Sync {
+    /// One element.
+    type One: Cached<Out = Self::Out>;
+    /// One element as it is handed out.
+    type Out;
+    /// The collection.
+    type Collection;
+    /// The function's return type.
+    type Ret;
+    /// The shape of one element.
+    fn one(self) -> Self::One;
+    /// The collection, or the body's own failure.
+    fn split(self, ret: Self::Ret) -> Result<Self::Collection, Self::Ret>;
+    /// The collection as the function returns it.
+    fn ok(self, collection: Self::Collection) -> Self::Ret;
+    /// An element into the store; it stays for the caller too.
+    fn copy(self, out: &Self::Out) -> Arc<<Self::One as Cached>::Value>;
+    /// An element out of the store.
+    fn give(self, value: Arc<<Self::One as Cached>::Value>) -> Self::Out;
+}
+
+/// The checked form of [`BatchShape`].
+#[derive(Debug)]
+pub struct CheckedBatch<V, C, R, A> {
+    bytes: fn(&V) -> u64,
+    marker: PhantomData<fn() -> (V, C, R, A)>,
+}
+
+impl<V, C, R, A> Clone for CheckedBatch<V, C, R, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V, C, R, A> Copy for CheckedBatch<V, C, R, A> {}
+
+impl<V: Send + Sync + 'static, C, R: Failure, A: HandsOut<V>> BatchCached for CheckedBatch<V, C, R, A> {
+    type One = Checked<V, Never, Maybe, A>;
+    type Out = A::Out;
+    type Collection = C;
+    type Ret = R::Wrap<C>;
+    fn one(self) -> Self::One {
+        Checked::new(self.bytes)
+    }
+    fn split(self, ret: Self::Ret) -> Result<C, Self::Ret> {
+        R::split(ret).map_err(R::err)
+    }
+    fn ok(self, collection: C) -> Self::Ret {
+        R::ok(collection)
+    }
+    fn copy(self, out: &A::Out) -> Arc<V> {
+        A::copy(out)
+    }
+    fn give(self, value: Arc<V>) -> A::Out {
+        A::give(value)
+    }
+}
+
+/// Evidence that a batch function's elements can be stored.
+pub fn batch_storable<V, C, R, A>(
+    _: BatchShape<V, C, R, A>,
+) -> impl BatchCached<Out = <A as HandOut<V>>::Out, Collection = C, Ret = R::Wrap<C>, One: Cached<Value = V>>
+where
+    V: Storable,
+    R: Failure,
+    A: HandsOut<V>,
+    Shape<V, R, Maybe, A>: Classified<V>,
+{
+    CheckedBatch::<V, C, R, A> { bytes: crate::codec::size::<V>, marker: PhantomData }
+}
+
+/// Evidence that a memoized batch function's elements can be kept.
+pub fn batch_memoizable<V, C, R, A>(
+    _: BatchShape<V, C, R, A>,
+) -> impl BatchCached<Out = <A as HandOut<V>>::Out, Collection = C, Ret = R::Wrap<C>, One: Cached<Value = V>>
+where
+    V: Memoizable,
+    R: Failure,
+    A: HandsOut<V>,
+    Shape<V, R, Maybe, A>: Classified<V>,
+{
+    CheckedBatch::<V, C, R, A> { bytes: |value| size_of_val(value) as u64, marker: PhantomData }
+}
+
+/// The elements of a batch parameter, in its order.
+pub trait Elements {
+    /// One element.
+    type Item: Clone + Eq + Hash;
+    /// All of them.
+    fn elements(&self) -> Vec<Self::Item>;
+}
+
+/// A batch parameter that can be made anew of the missing elements.
+pub trait FromMissing: Elements {
+    /// What owns it.
+    type Owned;
+    /// Made of these elements.
+    fn from_missing(missing: Vec<Self::Item>) -> Self::Owned;
+}
+
+macro_rules! elements {
+    ($([$($g:tt)*] $ty:ty => $owned:ty;)*) => {
+        $(impl<$($g)*> Elements for $ty {
+            type Item = K;
+            fn elements(&self) -> Vec<K> { self.iter().cloned().collect() }
+        }
+        impl<$($g)*> FromMissing for $ty {
+            type Owned = $owned;
+            fn from_missing(missing: Vec<K>) -> $owned { missing.into_iter().collect() }
+        })*
+    };
+}
+elements! {
+    [K: Clone + Eq + Hash] Vec<K> => Vec<K>;
+    [K: Clone + Eq + Hash] [K] => Vec<K>;
+    [K: Clone + Eq + Hash] Box<[K]> => Box<[K]>;
+    [K: Clone + Eq + Hash, S: BuildHasher + Default] HashSet<K, S> => HashSet<K, S>;
+    [K: Clone + Eq + Hash + Ord] BTreeSet<K> => BTreeSet<K>;
+}
+impl<T: Elements + ?Sized> Elements for &T {
+    type Item = T::Item;
+    fn elements(&self) -> Vec<T::Item> {
+        (**self).elements()
+    }
+}
+impl<T: FromMissing + ?Sized> FromMissing for &T {
+    type Owned = T::Owned;
+    fn from_missing(missing: Vec<T::Item>) -> T::Owned {
+        T::from_missing(missing)
+    }
+}
+
+/// All elements of a batch parameter.
+pub fn elements<T: Elements + ?Sized>(ids: &T) -> Vec<T::Item> {
+    ids.elements()
+}
+
+/// The missing elements in the parameter's own type. The parameter only names the type.
+pub fn missing_as<T: FromMissing + ?Sized>(_: &T, missing: Vec<T::Item>) -> T::Owned {
+    T::from_missing(missing)
+}
+
+/// A collection of results that can be taken apart by element and put together again.
+pub trait Collection<K, V>: Sized {
+    /// What belongs to each of `ids`. `None` as a whole: it does not fit them.
+    fn take(self, ids: &[K], by: Option<&dyn Fn(&V) -> K>) -> Option<Vec<Option<V>>>;
+    /// The results of `ids`.
+    fn build(ids: &[K], values: Vec<Option<V>>) -> Self;
+}
+
+impl<K: Clone + Eq + Hash, V, S: BuildHasher + Default> Collection<K, V> for HashMap<K, V, S> {
+    fn take(mut self, ids: &[K], _: Option<&dyn Fn(&V) -> K>) -> Option<Vec<Option<V>>> {
+        Some(ids.iter().map(|id| self.remove(id)).collect())
+    }
+    fn build(ids: &[K], values: Vec<Option<V>>) -> Self {
+        ids.iter().cloned().zip(values).filter_map(|(id, value)| Some((id, value?))).collect()
+    }
+}
+
+impl<K: Clone + Ord, V> Collection<K, V> for BTreeMap<K, V> {
+    fn take(mut self, ids: &[K], _: Option<&dyn Fn(&V) -> K>) -> Option<Vec<Option<V>>> {
+        Some(ids.iter().map(|id| self.remove(id.borrow())).collect())
+    }
+    fn build(ids: &[K], values: Vec<Option<V>>) -> Self {
+        ids.iter().cloned().zip(values).filter_map(|(id, value)| Some((id, value?))).collect()
+    }
+}
+
+impl<K, V> Collection<K, V> for Vec<Option<V>> {
+    fn take(self, ids: &[K], _: Option<&dyn Fn(&V) -> K>) -> Option<Vec<Option<V>>> {
+        (self.len() == ids.len()).then_some(self)
+    }
+    fn build(_: &[K], values: Vec<Option<V>>) -> Self {
+        values
+    }
+}
+
+impl<K: Eq + Hash, V> Collection<K, V> for Vec<V> {
+    fn take(self, ids: &[K], by: Option<&dyn Fn(&V) -> K>) -> Option<Vec<Option<V>>> {
+        let by = by?;
+        let mut values: HashMap<K, V> = self.into_iter().map(|value| (by(&value), value)).collect();
+        Some(ids.iter().map(|id| values.remove(id)).collect())
+    }
+    fn build(_: &[K], values: Vec<Option<V>>) -> Self {
+        values.into_iter().flatten().collect()
+    }
+}
+
+/// A batch return type at the type level, for signatures.
+pub trait BatchOutcome<const KIND: u8> {
+    /// What is stored per element.
+    type Value;
+    /// How an element is handed out.
+    type Out;
+}
+
+/// `Probe`'s constants for batch types that are not what they ask.
+pub trait BatchFallback {
+    /// Elements are no `Option`s of a list.
+    const LIST: bool = false;
+    /// Elements of the list are not optional.
+    const ELEMENT_OPTION: bool = false;
+    /// Elements are no `Arc`s.
+    const ELEMENT_ARC: bool = false;
+}
+
+impl<R> BatchFallback for Probe<R> {}
+
+/// One number for a batch return type.
+#[must_use]
+pub const fn batch_kind(list: bool, option: bool, arc: bool) -> u8 {
+    list as u8 | (option as u8) << 1 | (arc as u8) << 2
+}
+
+/// Constants of a return type, bare and in a `Result`.
+macro_rules! told {
+    ($([$($g:ident),*] $ty:ty => $name:ident;)*) => {
+        $(impl<$($g),*> Probe<$ty> {
+            #[allow(missing_docs)]
+            pub const $name: bool = true;
+        }
+        impl<$($g,)* E> Probe<Result<$ty, E>> {
+            #[allow(missing_docs)]
+            pub const $name: bool = true;
+        })*
+    };
+}
+told! {
+    [T] Vec<T> => LIST;
+    [T] Vec<Option<T>> => ELEMENT_OPTION;
+    [T] Vec<Arc<T>> => ELEMENT_ARC;
+    [T] Vec<Option<Arc<T>>> => ELEMENT_ARC;
+    [K, T, S] HashMap<K, Arc<T>, S> => ELEMENT_ARC;
+    [K, T] BTreeMap<K, Arc<T>> => ELEMENT_ARC;
+}
+
+/// Element types of a return type, bare and in a `Result`.
+macro_rules! outcomes {
+    ($($kind:literal: [$($g:ident),*] $ty:ty => $out:ty;)*) => {
+        $(impl<$($g),*> BatchOutcome<$kind> for $ty {
+            type Value = T;
+            type Out = $out;
+        }
+        impl<$($g,)* E> BatchOutcome<$kind> for Result<$ty, E> {
+            type Value = T;
+            type Out = $out;
+        })*
+    };
+}
+outcomes! {
+    0: [K, T, S] HashMap<K, T, S> => T;
+    0: [K, T] BTreeMap<K, T> => T;
+    1: [T] Vec<T> => T;
+    3: [T] Vec<Option<T>> => T;
+    4: [K, T, S] HashMap<K, Arc<T>, S> => Arc<T>;
+    4: [K, T] BTreeMap<K, Arc<T>> => Arc<T>;
+    5: [T] Vec<Arc<T>> => Arc<T>;
+    7: [T] Vec<Option<Arc<T>>> => Arc<T>;
+}
+
+/// The shape of one element of a batch function.
+pub fn element<V, C, R, A>(_: BatchShape<V, C, R, A>) -> Shape<V, Never, Maybe, A> {
+    Shape::new()
+}
