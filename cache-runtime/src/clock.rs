@@ -19,7 +19,10 @@ pub(crate) struct Clock {
 #[derive(Clone, Debug)]
 enum Source {
     /// The time-stamp counter where it can be trusted (10 ns a reading), else the system's monotonic clock.
-    Machine { clock: quanta::Clock, start: u64 },
+    Machine {
+        clock: quanta::Clock,
+        start: u64,
+    },
     Manual(Arc<AtomicU64>),
 }
 

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-const DURATION_FORMS: &str = "write whole seconds (`300`) or a number and a unit: `250ms`, `90s`, `5m`, `1h30m`, `2d`, `1w`";
-const SIZE_FORMS: &str = "write whole bytes (`1000`) or a number and a unit: `64KB`, `64MB`, `2GB`, `1KiB`, `64MiB`, `2GiB`";
+const DURATION_FORMS: &str =
+    "write whole seconds (`300`) or a number and a unit: `250ms`, `90s`, `5m`, `1h30m`, `2d`, `1w`";
+const SIZE_FORMS: &str =
+    "write whole bytes (`1000`) or a number and a unit: `64KB`, `64MB`, `2GB`, `1KiB`, `64MiB`, `2GiB`";
 
 /// Largest first, which is also the order they must come in.
 const TIME_UNITS: [(&str, u64); 6] =

@@ -131,7 +131,12 @@ impl Flights {
     ///
     /// `again` reads the store once more under the lock: a flight that landed between the caller's miss and now has
     /// left its value there, and leading again would load twice.
-    pub(crate) fn begin<H>(self: &Arc<Self>, key: &[u8], template: u64, again: impl FnOnce() -> Option<H>) -> Result<H, Role> {
+    pub(crate) fn begin<H>(
+        self: &Arc<Self>,
+        key: &[u8],
+        template: u64,
+        again: impl FnOnce() -> Option<H>,
+    ) -> Result<H, Role> {
         let mut table = self.shard(key).lock();
         if let Some(hit) = again() {
             return Ok(hit);
@@ -312,12 +317,12 @@ impl Lead {
     }
 
     fn leave(&self, table: &mut Table) {
-        if let Some(slot) = table.get_mut(&self.key) {
-            if slot.flight.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.flight)) {
-                slot.flight = None;
-                if slot.is_empty() {
-                    table.remove(&self.key);
-                }
+        if let Some(slot) = table.get_mut(&self.key)
+            && slot.flight.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.flight))
+        {
+            slot.flight = None;
+            if slot.is_empty() {
+                table.remove(&self.key);
             }
         }
     }
@@ -379,10 +384,10 @@ impl Future for Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat {
-            if let Some(waiter) = self.flight.state.lock().waiters.get_mut(seat) {
-                *waiter = None;
-            }
+        if let Some(seat) = self.seat
+            && let Some(waiter) = self.flight.state.lock().waiters.get_mut(seat)
+        {
+            *waiter = None;
         }
     }
 }
@@ -448,7 +453,7 @@ pub(crate) mod current {
     #[derive(Debug)]
     pub(crate) struct Node {
         flights: Arc<[Arc<Flight>]>,
-        outer: Option<Arc<Node>>,
+        outer: Option<Arc<Self>>,
     }
 
     thread_local! {

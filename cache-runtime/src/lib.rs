@@ -40,7 +40,6 @@
 // Doc examples and macros name the crate.
 extern crate self as cache_runtime;
 
-mod batch_shape;
 mod cache;
 mod clock;
 mod codec;

@@ -114,7 +114,7 @@ impl Buckets {
 
 /// How much shorter a life may turn out, so that what was loaded together does not expire together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Jitter {
+pub(crate) enum Jitter {
     /// Exactly the ttl.
     #[default]
     None,

@@ -11,7 +11,7 @@ use crate::policy::Lifetime;
 use crate::tags::CellSet;
 
 /// A typed value behind a type-erased pointer; a hit never decodes.
-pub type Erased = Arc<dyn Any + Send + Sync>;
+pub(crate) type Erased = Arc<dyn Any + Send + Sync>;
 
 /// What a load came to, as it is kept.
 #[derive(Clone)]

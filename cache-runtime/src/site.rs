@@ -27,7 +27,7 @@ pub enum SiteKind {
 
 /// How a function's key is made.
 #[derive(Clone, Copy, Debug)]
-pub enum KeyText {
+pub(crate) enum KeyText {
     /// There is none (writes).
     None,
     /// A template.

@@ -261,7 +261,7 @@ trait Store {
     async fn read(&self, id: u64) -> Result<u64, DbError>;
 
     /// A default method.
-    #[cache_read(key = "store:<self.shard>:<id>", skip(self))]
+    #[cache_read(key = ("store", self.shard(), id))]
     async fn read_twice(&self, id: u64) -> Result<u64, DbError>
     where
         Self: Sized,

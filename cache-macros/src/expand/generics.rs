@@ -95,6 +95,26 @@ pub(crate) fn without_lifetimes(ty: &Type) -> Type {
     ty
 }
 
+/// What `&'a T` among a function's parameters says without saying it: `T: 'a`.
+pub(super) fn implied_bounds(generics: &Generics, types: &[Type]) -> Vec<WherePredicate> {
+    struct References<'a>(&'a BTreeSet<String>, Vec<WherePredicate>);
+    impl<'ast> syn::visit::Visit<'ast> for References<'_> {
+        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+            let (elem, lifetime) = (&reference.elem, &reference.lifetime);
+            if lifetime.is_some() && tokens::idents(&elem.to_token_stream()).iter().any(|ident| self.0.contains(ident)) {
+                self.1.push(syn::parse_quote!(#elem: #lifetime));
+            }
+            syn::visit::visit_type_reference(self, reference);
+        }
+        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
+        fn visit_parenthesized_generic_arguments(&mut self, _: &'ast syn::ParenthesizedGenericArguments) {}
+    }
+    let own: BTreeSet<String> = generics.params.iter().map(name).collect();
+    let mut references = References(&own, Vec::new());
+    types.iter().for_each(|ty| syn::visit::Visit::visit_type(&mut references, ty));
+    references.1
+}
+
 /// The type with its elided lifetimes named `'__w0`, `'__w1`, .., for places where they cannot be elided.
 pub(super) fn name_lifetimes(ty: &Type, names: &mut Vec<Lifetime>) -> Type {
     struct Names<'a>(&'a mut Vec<Lifetime>);

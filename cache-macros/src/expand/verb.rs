@@ -28,10 +28,21 @@ impl<'a> Verbs<'a> {
         matches!(self.cx.function.form, Form::Sync)
     }
 
+    /// Whether constants cannot tell what the function returns, since it depends on a type parameter.
+    fn is_generic(&self) -> bool {
+        generics::is_generic(&self.cx.function.sig.generics, &self.cx.function.output)
+    }
+
+    /// A value whose type was found by method look-up, as the one that the signature says by traits.
+    fn retyped(&self, value: TokenStream) -> TokenStream {
+        let p = self.cx.p();
+        if self.is_generic() { q!(#p::retype(#value)) } else { value }
+    }
+
     /// `ValueOf` or `OutOf` of the return type.
     pub(super) fn type_of(&self, what: &str) -> TokenStream {
         let (p, function) = (self.cx.p(), self.cx.function);
-        let generic = generics::is_generic(&function.sig.generics, &function.output);
+        let generic = self.is_generic();
         let ty = if generic { function.output.clone() } else { generics::without_lifetimes(&function.output) };
         let name = quote::format_ident!("{what}{}", if generic { "Generic" } else { "" });
         q!(#p::#name!(#ty))
@@ -60,8 +71,18 @@ impl<'a> Verbs<'a> {
     }
 
     pub(super) fn generics(&self, inputs: &[TokenStream], uses: &Uses, with_output: bool) -> Generics {
-        let output = with_output.then(|| self.cx.function.output.to_token_stream());
-        generics::subset(&self.cx.function.sig.generics, &quote!(#(#inputs),* #output), &uses.generics)
+        let output = with_output.then_some(&self.cx.function.output);
+        let mut generics = generics::subset(&self.cx.function.sig.generics, &quote!(#(#inputs),* #output), &uses.generics);
+        if let Some(output) = output.filter(|_| self.is_generic()) {
+            let p = self.cx.p();
+            generics.make_where_clause().predicates.push(syn::parse_quote!(
+                #output: #p::Declared<
+                    Value: ::core::marker::Send + ::core::marker::Sync + 'static,
+                    Out: ::core::marker::Send + 'static,
+                >
+            ));
+        }
+        generics
     }
 
     /// `let at = ..; let key = ..;`
@@ -104,14 +125,15 @@ impl<'a> Verbs<'a> {
         let generics = self.generics(&inputs, &self.plan.selecting, true);
         let shape = flow::shape(self.cx, self.plan);
         let output = q!(::core::result::Result<::core::option::Option<#out>, #p::Error>);
+        let (peek, peek_now) = (self.retyped(q!(at.peek(&key, shape).await)), self.retyped(q!(at.peek_now(&key, shape))));
         self.verb(
             "The cached value for these arguments, if there is one. Never runs the function.",
             &q!(peek),
             &generics,
             &inputs,
             &output,
-            &q!(#entry #shape at.peek(&key, shape).await),
-            &q!(#entry #shape #p::immediate(at.peek_now(&key, shape))),
+            &q!(#entry #shape #peek),
+            &q!(#entry #shape #p::immediate(#peek_now)),
         )
     }
 
@@ -129,21 +151,22 @@ impl<'a> Verbs<'a> {
             &generics,
             &inputs,
             &output,
-            &q!(let target = { #target }; target.store(value).await),
-            &q!(let target = { #target }; #p::immediate(target.store_now(value))),
+            &q!(let target: #p::PutTarget<#value> = { #target }; target.store(value).await),
+            &q!(let target: #p::PutTarget<#value> = { #target }; #p::immediate(target.store_now(value))),
         )
     }
 
     /// The statements that end in a `PutTarget`.
     fn target(&self) -> TokenStream {
-        let statements = self.target_statements();
-        q!(#statements put)
+        let (statements, put) = (self.target_statements(), self.retyped(q!(put)));
+        q!(#statements #put)
     }
 
     /// The statements that end in an `Entry`, which can be put with everything that the function would put.
     pub(super) fn handle(&self) -> TokenStream {
         let statements = self.target_statements();
-        q!(#statements at.entry(&key, shape).with_target(put))
+        let entry = self.retyped(q!(put.into_entry()));
+        q!(#statements #entry)
     }
 
     fn target_statements(&self) -> TokenStream {
@@ -224,6 +247,7 @@ impl<'a> Verbs<'a> {
         let (p, vis, output) = (self.cx.p(), &function.vis, &function.output);
         let mut lifetimes: Vec<Lifetime> = Vec::new();
         let types: Vec<Type> = function.params.iter().map(|param| generics::name_lifetimes(&param.ty, &mut lifetimes)).collect();
+        let implied = generics::implied_bounds(&function.sig.generics, &types);
         let names: Vec<_> = (0..types.len()).map(|i| quote::format_ident!("a{i}", span = proc_macro2::Span::mixed_site())).collect();
         let own = &function.sig.generics;
         let own_lifetimes = own.lifetimes();
@@ -241,6 +265,7 @@ impl<'a> Verbs<'a> {
                 __Items: ::core::iter::IntoIterator,
                 __With: ::core::ops::FnMut(__Items::Item) -> __Args,
                 __Args: #p::IntoArgs<(#(#types,)*)>,
+                #(#implied,)*
                 #(#predicates,)*
             {
                 #p::warm(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(items), move |item| {

@@ -132,7 +132,10 @@ impl Builder {
             (Some(true), Backend::Redis(server)) => resolved.backend = Backend::Hybrid(server),
             (Some(false), Backend::Hybrid(server)) => resolved.backend = Backend::Redis(server),
             (Some(true), Backend::Memory) => {
-                return Err(Error::new(ErrorKind::Config, "hybrid: memory in front of Redis needs a Redis URL, and the URL is `mem://`"));
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    "hybrid: memory in front of Redis needs a Redis URL, and the URL is `mem://`",
+                ));
             }
             (_, backend) => resolved.backend = backend,
         }

@@ -149,7 +149,8 @@ impl Catalogue {
                 carried.insert(anonymous(template));
             }
         }
-        let names: Vec<String> = reads.flat_map(|function| function.tags().iter().map(|tag| (*tag).to_owned())).collect();
+        let names: Vec<String> =
+            reads.flat_map(|function| function.tags().iter().map(|tag| (*tag).to_owned())).collect();
         for function in self.functions.iter().filter(|function| function.kind() == SiteKind::Write) {
             for tag in function.tags().iter().filter(|tag| **tag != UNKNOWN) {
                 let plain = anonymous(tag);
@@ -178,14 +179,14 @@ impl Catalogue {
         for (index, (one, key)) in keyed.iter().enumerate() {
             for (other, other_key) in &keyed[index + 1..] {
                 if anonymous(key) == anonymous(other_key) {
-                    if let (Some(a), Some(b)) = (one.value(), other.value()) {
-                        if a != b {
-                            found.push(Problem {
-                                kind: ProblemKind::TypesDiffer,
-                                function: *other,
-                                text: format!("{one} stores `{a}` and {other} stores `{b}` under one key, `{key}`"),
-                            });
-                        }
+                    if let (Some(a), Some(b)) = (one.value(), other.value())
+                        && a != b
+                    {
+                        found.push(Problem {
+                            kind: ProblemKind::TypesDiffer,
+                            function: *other,
+                            text: format!("{one} stores `{a}` and {other} stores `{b}` under one key, `{key}`"),
+                        });
                     }
                 } else if overlaps(key, other_key) {
                     found.push(Problem {
@@ -277,7 +278,11 @@ impl Problems {
         let allowed = anonymous(tag.as_ref());
         self.found.retain(|problem| {
             problem.kind != ProblemKind::TagNobodyCarries
-                || !problem.function.tags().iter().any(|tag| anonymous(tag) == allowed && problem.text.contains(&format!("`{tag}`")))
+                || !problem
+                    .function
+                    .tags()
+                    .iter()
+                    .any(|tag| anonymous(tag) == allowed && problem.text.contains(&format!("`{tag}`")))
         });
         self
     }
@@ -366,9 +371,7 @@ fn pieces(template: &str) -> Vec<Piece<'_>> {
 
 /// Whether two templates can make the same text: segment by segment, a placeholder can be any text without `:`.
 fn overlaps(one: &str, other: &str) -> bool {
-    let split = |template: &str| {
-        anonymous(template).split(':').map(ToOwned::to_owned).collect::<Vec<_>>()
-    };
+    let split = |template: &str| anonymous(template).split(':').map(ToOwned::to_owned).collect::<Vec<_>>();
     let (one, other) = (split(one), split(other));
     one.len() == other.len() && one.iter().zip(&other).all(|(a, b)| segment_meets(a, b))
 }

@@ -51,10 +51,10 @@ pub fn init(cache: Cache) -> Result<(), Error> {
 ///
 /// The environment describes no usable cache. Annotated functions then call their source.
 pub fn cache() -> Result<Cache, Error> {
-    if SCOPES.load(Ordering::Relaxed) {
-        if let Ok(cache) = SCOPED.try_with(Clone::clone) {
-            return Ok(cache);
-        }
+    if SCOPES.load(Ordering::Relaxed)
+        && let Ok(cache) = SCOPED.try_with(Clone::clone)
+    {
+        return Ok(cache);
     }
     match global() {
         Some(cache) => Ok(cache.clone()),
@@ -140,10 +140,10 @@ impl Call<'static> {
     /// A call on the scope's cache, else on the global one.
     #[inline]
     pub fn current(site: &'static Site) -> Self {
-        if SCOPES.load(Ordering::Relaxed) {
-            if let Ok(cache) = SCOPED.try_with(Clone::clone) {
-                return Self::new(Some(Held::Owned(cache.core)), site, tenant());
-            }
+        if SCOPES.load(Ordering::Relaxed)
+            && let Ok(cache) = SCOPED.try_with(Clone::clone)
+        {
+            return Self::new(Some(Held::Owned(cache.core)), site, tenant());
         }
         Self::new(global().map(|cache| Held::Borrowed(&cache.core)), site, tenant())
     }

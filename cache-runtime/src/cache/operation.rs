@@ -15,7 +15,7 @@ use crate::policy::{IntoTtl, Lifetime};
 use crate::shape::Storable;
 
 /// The future of an operation.
-pub type Operation<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
+pub(crate) type Operation<'c, T> = Pin<Box<dyn Future<Output = T> + Send + 'c>>;
 
 /// Marks [`IntoValue`] of a value.
 #[derive(Debug)]

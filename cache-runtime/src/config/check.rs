@@ -22,7 +22,10 @@ pub(super) fn url(name: &str, text: &str) -> Result<(), Error> {
 /// A ttl that a clock can count: neither zero nor longer than [`MAX_TTL`].
 pub(super) fn ttl(name: &str, ttl: Duration) -> Result<(), Error> {
     if ttl.is_zero() {
-        return refuse(name, "a ttl of 0 would keep nothing; use at least `1ms`, or CACHE_ENABLED=false to cache nothing");
+        return refuse(
+            name,
+            "a ttl of 0 would keep nothing; use at least `1ms`, or CACHE_ENABLED=false to cache nothing",
+        );
     }
     if ttl > MAX_TTL {
         return refuse(name, "the ttl is longer than 100 years");
@@ -58,7 +61,10 @@ fn segments(name: &str, text: &str) -> Result<(), Error> {
     }
     let unusable = |c: &char| !c.is_ascii_graphic() || matches!(c, '%' | '*' | '?' | '[' | ']' | '{' | '}' | '\\');
     if let Some(c) = text.chars().find(unusable) {
-        return refuse(name, format_args!("cannot contain {c:?}; use letters, digits and marks other than % * ? [ ] {{ }} \\"));
+        return refuse(
+            name,
+            format_args!("cannot contain {c:?}; use letters, digits and marks other than % * ? [ ] {{ }} \\"),
+        );
     }
     if text.len() > MAX_SEGMENT_LEN {
         return refuse(name, format_args!("has {} characters; the limit is {MAX_SEGMENT_LEN}", text.len()));

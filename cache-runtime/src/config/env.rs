@@ -73,13 +73,18 @@ impl Env<'_> {
             return Ok(None);
         };
         if text.is_empty() {
-            return Err(Error::new(ErrorKind::Config, format!("{name} is set to nothing; give it a value or unset it")));
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("{name} is set to nothing; give it a value or unset it"),
+            ));
         }
         read(name, &text).map(Some)
     }
 
     fn parse<T>(&self, names: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Error> {
-        self.read(names, |name, text| parse(text).map_err(|what| Error::new(ErrorKind::Config, format!("{name}: {what}"))))
+        self.read(names, |name, text| {
+            parse(text).map_err(|what| Error::new(ErrorKind::Config, format!("{name}: {what}")))
+        })
     }
 
     fn ttl(&self, names: &[&str]) -> Result<Option<Duration>, Error> {
@@ -113,7 +118,9 @@ fn positive<T: Default + PartialEq>(number: T) -> Result<T, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     super::url::check_port(text).map_err(|what| match text.starts_with("tcp://") {
-        true => format!("{what} (Kubernetes sets this for a service called `redis`: set CACHE_URL, or `enableServiceLinks: false`)"),
+        true => format!(
+            "{what} (Kubernetes sets this for a service called `redis`: set CACHE_URL, or `enableServiceLinks: false`)"
+        ),
         false => what,
     })
 }

@@ -237,7 +237,9 @@ impl CacheConfig {
             (None, backend) => Ok(backend),
             (Some(BackendKind::Memory), _) => Ok(Backend::Memory),
             (Some(BackendKind::Redis), Backend::Redis(server) | Backend::Hybrid(server)) => Ok(Backend::Redis(server)),
-            (Some(BackendKind::Hybrid), Backend::Redis(server) | Backend::Hybrid(server)) => Ok(Backend::Hybrid(server)),
+            (Some(BackendKind::Hybrid), Backend::Redis(server) | Backend::Hybrid(server)) => {
+                Ok(Backend::Hybrid(server))
+            }
             (Some(kind), Backend::Memory) => {
                 refuse(format!("backend is `{kind}` and the URL is `mem://`; change one of them"))
             }

@@ -217,7 +217,9 @@ fn credentials(login: &str) -> Result<(Option<String>, Option<Secret>), String> 
 fn database(text: &str) -> Result<u32, String> {
     match text {
         "" => Ok(0),
-        _ if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().map_err(|_| "the database number is too large".into()),
+        _ if text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            text.parse().map_err(|_| "the database number is too large".into())
+        }
         _ => Err("the database is not a number".into()),
     }
 }

@@ -8,14 +8,14 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::call::Call;
-use super::read::{self, Fill, Load, Mode, Step, Stopwatch};
+use super::load::{self, Fill, Load, Stopwatch};
+use super::read::{Mode, Step};
 use super::sink::Tags;
-use crate::batch_shape::{BatchCached, Collection};
 use crate::flight::{self, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::policy::Lifetime;
 use crate::record::Stored;
-use crate::shape::Cached;
+use crate::shape::{BatchCached, Cached, Collection};
 use crate::tags::{CellSet, Watch};
 
 /// What is known of one element.
@@ -56,7 +56,10 @@ struct Loaded {
 
 impl<S: BatchCached, K> std::fmt::Debug for Batch<'_, S, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Batch").field("site", &self.call.site).field("missing", &self.missing.len()).finish_non_exhaustive()
+        f.debug_struct("Batch")
+            .field("site", &self.call.site)
+            .field("missing", &self.missing.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,7 +151,7 @@ where
 
     /// Takes a ttl that is known at run time only.
     pub fn ttl(&mut self, ttl: impl crate::policy::IntoTtl) {
-        self.life = Some(read::lifetime(self.call, ttl));
+        self.life = Some(load::lifetime(self.call, ttl));
     }
 
     /// Runs the body with the missing elements.
@@ -216,7 +219,7 @@ where
         let (Some(loaded), Some(core)) = (self.loaded.take(), self.call.core()) else { return };
         let options = &self.call.site.options;
         for (index, lead, template, cells) in loaded.leads {
-            let mut plan = read::Plan { cells, life: self.life, store: true, refused: false };
+            let mut plan = load::Plan { cells, life: self.life, store: true, refused: false };
             let (stored, life, value) = match &self.slots[index] {
                 Slot::Found(value) => {
                     let tags = Tags::new(core, self.call.tenant(), &mut plan.cells, loaded.watch.as_deref());
@@ -228,7 +231,7 @@ where
                 _ => (Stored::None, options.ttl_none.map(Lifetime::For).or(self.life), None),
             };
             let bytes = || value.map_or(0, |value| self.shape.one().bytes(value));
-            read::land(core, self.call, lead, Some(stored), life, template, loaded.cost, plan, bytes);
+            load::land(core, self.call, lead, Some(stored), life, template, loaded.cost, plan, bytes);
         }
     }
 

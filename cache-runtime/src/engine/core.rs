@@ -130,8 +130,10 @@ impl Core {
     #[cold]
     fn private_store<'c>(&'c self, function: &'c Function) -> &'c Store {
         function.store.get_or_init(|| {
-            let bounds =
-                Bounds { max_items: function.site.options.capacity.unwrap_or(self.settings.bounds.max_items), max_bytes: None };
+            let bounds = Bounds {
+                max_items: function.site.options.capacity.unwrap_or(self.settings.bounds.max_items),
+                max_bytes: None,
+            };
             let store = Store::new(self.settings.engine, bounds, &self.evictions).map(Arc::new);
             // The engine was compiled in when this cache was built with it.
             let store = store.unwrap_or_else(|_| unreachable!("the cache's own engine exists"));
@@ -172,7 +174,13 @@ impl Core {
     }
 
     /// The cells that every entry depends on, tags aside: the whole cache, the tenant, the function, the namespace.
-    pub(crate) fn implicit_cells(&self, tenant: Option<&Tenant>, site: Option<&Site>, namespace: Option<&[u8]>, into: &mut CellSet) {
+    pub(crate) fn implicit_cells(
+        &self,
+        tenant: Option<&Tenant>,
+        site: Option<&Site>,
+        namespace: Option<&[u8]>,
+        into: &mut CellSet,
+    ) {
         into.push(self.cells.acquire(&name::cell(Covers::All, None, b"")));
         if tenant.is_some() {
             into.push(self.cells.acquire(&name::cell(Covers::Tenant, tenant, b"")));

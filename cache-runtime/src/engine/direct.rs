@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::call::Call;
 use super::core::{Core, NEVER};
 use super::name::{self, Covers};
-use super::read;
 use super::sink::{Tags, canonical};
 use super::write::drop_matching;
+use super::{load, read};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::policy::{Jitter, Lifetime};
@@ -59,7 +59,9 @@ impl Remaining {
 impl Call<'_> {
     fn direct(&self, key: &KeyWriter) -> Result<Option<Arc<Record>>, Error> {
         let core = self.required()?;
-        Ok(core.valid(core.store_of(core.function(self.site)), key.as_bytes()).filter(|record| record.fits(key.template())))
+        Ok(core
+            .valid(core.store_of(core.function(self.site)), key.as_bytes())
+            .filter(|record| record.fits(key.template())))
     }
 
     /// The value, not counted.
@@ -104,9 +106,12 @@ impl Call<'_> {
         let stored = Stored::Some(Arc::clone(&value) as _);
         let life = claim.life.unwrap_or_default();
         if core.expiry(core.now(), life, Jitter::None).is_none() {
-            return Err(Error::new(ErrorKind::InvalidTtl, "a time to live of zero stores nothing; use `delete` to drop an entry"));
+            return Err(Error::new(
+                ErrorKind::InvalidTtl,
+                "a time to live of zero stores nothing; use `delete` to drop an entry",
+            ));
         }
-        let record = read::record(core, self, key.as_bytes(), stored, claim.life, key.template(), 0, cells, bytes);
+        let record = load::record(core, self, key.as_bytes(), stored, claim.life, key.template(), 0, cells, bytes);
         let Some(record) = record else { return Err(super::put::too_large()) };
         let store = core.store_of(core.function(self.site));
         let insert = || {
@@ -141,9 +146,8 @@ impl Call<'_> {
     pub(crate) fn expire(&self, key: &KeyWriter, life: Lifetime) -> Result<bool, Error> {
         let core = self.required()?;
         let Some(expires) = core.expiry(core.now(), life, Jitter::None) else { return self.delete(key) };
-        core.flights.exclusive(key.as_bytes(), || {
-            Ok(self.direct(key)?.map(|record| record.set_expires(expires)).is_some())
-        })
+        core.flights
+            .exclusive(key.as_bytes(), || Ok(self.direct(key)?.map(|record| record.set_expires(expires)).is_some()))
     }
 
     pub(crate) fn remaining(&self, key: &KeyWriter) -> Result<Option<Remaining>, Error> {
@@ -165,12 +169,18 @@ impl Call<'_> {
                 Some(record) => match &record.value {
                     Stored::Some(value) => match value.downcast_ref::<i64>() {
                         Some(value) => (*value, Some(record)),
-                        None => return Err(Error::new(ErrorKind::WrongType, "the value under the key is not a counter (`i64`)")),
+                        None => {
+                            return Err(Error::new(
+                                ErrorKind::WrongType,
+                                "the value under the key is not a counter (`i64`)",
+                            ));
+                        }
                     },
                     _ => (0, None),
                 },
             };
-            let sum = start.checked_add(by).ok_or_else(|| Error::new(ErrorKind::WrongType, "the counter would overflow"))?;
+            let sum =
+                start.checked_add(by).ok_or_else(|| Error::new(ErrorKind::WrongType, "the counter would overflow"))?;
             let stored = Stored::Some(Arc::new(sum) as _);
             let record = match old {
                 Some(old) => old.remade(stored, old.cells.clone()),

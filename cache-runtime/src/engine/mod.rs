@@ -16,6 +16,7 @@ pub(crate) mod batch;
 pub(crate) mod call;
 pub(crate) mod core;
 pub(crate) mod direct;
+pub(crate) mod load;
 pub(crate) mod name;
 pub(crate) mod put;
 pub(crate) mod read;

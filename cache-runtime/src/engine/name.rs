@@ -40,9 +40,7 @@ pub(crate) fn cell(covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> smal
 pub(crate) fn base(prefix: &[u8], tenant: Option<&Tenant>) -> KeyWriter {
     match tenant {
         None => KeyWriter::with_prefix(prefix, 0),
-        Some(tenant) => {
-            KeyWriter::with_prefix(&[prefix, b"tenant-", tenant.as_str().as_bytes(), b":"].concat(), 0)
-        }
+        Some(tenant) => KeyWriter::with_prefix(&[prefix, b"tenant-", tenant.as_str().as_bytes(), b":"].concat(), 0),
     }
 }
 
@@ -51,8 +49,6 @@ pub(crate) fn logical_of<'k>(prefix: &[u8], tenant: Option<&Tenant>, physical: &
     let rest = physical.strip_prefix(prefix)?;
     match tenant {
         None => (!rest.starts_with(b"tenant-")).then_some(rest),
-        Some(tenant) => {
-            rest.strip_prefix(b"tenant-")?.strip_prefix(tenant.as_str().as_bytes())?.strip_prefix(b":")
-        }
+        Some(tenant) => rest.strip_prefix(b"tenant-")?.strip_prefix(tenant.as_str().as_bytes())?.strip_prefix(b":"),
     }
 }

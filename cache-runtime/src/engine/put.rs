@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::core::Core;
+use super::load::{Fill, lifetime, record};
 use super::name::{self, Covers};
-use super::read::{Fill, lifetime, record};
 use super::sink::{Tags, render};
 use crate::error::{Error, ErrorKind};
 use crate::flight::Ticket;
@@ -265,7 +265,10 @@ impl<V: Send + Sync + 'static> Redeem<V> for Claim<V> {
 }
 
 /// What can be stored as a `V`: a reference to one that can be cloned, one itself, or a shared one.
-#[diagnostic::on_unimplemented(message = "`{Self}` cannot be stored as `{V}`", note = "give `&{V}`, `{V}` or `Arc<{V}>`")]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored as `{V}`",
+    note = "give `&{V}`, `{V}` or `Arc<{V}>`"
+)]
 pub trait Put<V> {
     /// The value, shared.
     fn into_shared(self) -> Arc<V>;

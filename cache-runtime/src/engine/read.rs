@@ -1,23 +1,18 @@
-//! Reading: look up, lead or join, load, fill. P1–P3 are kept here, by `flight` and by `tags`.
-//!
-//! An expansion drives it in a line: [`Call::read`] gives the value or a [`Load`]; the load takes its tags, runs the
-//! body in place and becomes a [`Done`]; that takes what depends on the value and is finished. Nothing awaits between
-//! a load's first tag and its body, so the snapshot is complete before the body begins.
+//! Reading: look up, then lead or join. [`Call::read`] gives the value or a [`Load`]; the rest is `load`'s.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::{Call, Refusal};
 use super::core::{Core, Function};
-use super::sink::{Tags, canonical, render};
+use super::load::Load;
 use crate::clock::Nanos;
 use crate::error::Error;
-use crate::flight::{self, Flight, Joined, Landing, Lead, Role, Snapshot};
+use crate::flight::{Flight, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
-use crate::policy::{IntoTtl, Jitter, Lifetime};
-use crate::record::{Record, Stored};
-use crate::shape::{Cached, Split};
-use crate::tags::{CellSet, Watch};
+use crate::policy::Jitter;
+use crate::record::Record;
+use crate::shape::Cached;
 
 /// Whether the cache is asked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +59,10 @@ impl Call<'_> {
     /// Dropping the future while it waits disturbs nobody.
     #[inline]
     pub async fn read<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
-        if mode == Mode::Read {
-            if let Some(ret) = self.hit(key, shape) {
-                return Step::Done(ret);
-            }
+        if mode == Mode::Read
+            && let Some(ret) = self.hit(key, shape)
+        {
+            return Step::Done(ret);
         }
         self.miss(mode, key, shape).await
     }
@@ -90,10 +85,10 @@ impl Call<'_> {
 
     /// [`read`](Self::read) for a synchronous function: waiting blocks the thread.
     pub fn read_blocking<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
-        if mode == Mode::Read {
-            if let Some(ret) = self.hit(key, shape) {
-                return Step::Done(ret);
-            }
+        if mode == Mode::Read
+            && let Some(ret) = self.hit(key, shape)
+        {
+            return Step::Done(ret);
         }
         let mut next = self.next(mode, key, shape);
         let mut rounds = ROUNDS;
@@ -289,331 +284,4 @@ fn look_at(joined: &Joined, left: Duration) -> Option<Waited> {
     }
 }
 
-/// The right to run the body, and to store what it returns unless something it depends on is invalidated meanwhile.
-///
-/// # Cancel safety
-///
-/// Dropping it at any point lets a waiter take over; nothing partial becomes visible.
-pub struct Load<'a, S: Cached> {
-    call: &'a Call<'a>,
-    shape: S,
-    /// `None`: nothing will be stored or shared.
-    pub(super) lead: Option<Lead>,
-    pub(super) template: u64,
-    cells: CellSet,
-    watch: Option<Arc<Watch>>,
-    namespace: Option<Box<[u8]>>,
-    life: Option<Lifetime>,
-}
-
-impl<'a, S: Cached> Load<'a, S> {
-    fn new(call: &'a Call<'a>, shape: S, lead: Option<Lead>, template: u64) -> Self {
-        // The watch begins before the tags that are known before the body, and those before the body.
-        let watch = match (call.core(), &lead) {
-            (Some(core), Some(_)) if call.site.options.result_tags => Some(Arc::new(core.cells.watch())),
-            _ => None,
-        };
-        Self { call, shape, lead, template, cells: CellSet::default(), watch, namespace: None, life: None }
-    }
-
-    fn core(&self) -> Option<&'a Arc<Core>> {
-        if self.lead.is_some() { self.call.core() } else { None }
-    }
-
-    /// Takes the tags that are known before the body. `say` does not run where nothing will be stored.
-    pub fn tags(&mut self, say: impl FnOnce(&mut Tags<'_>)) {
-        if let Some(core) = self.core() {
-            say(&mut Tags::new(core, self.call.tenant(), &mut self.cells, None));
-        }
-    }
-
-    /// Takes the namespace by template.
-    pub fn namespace(&mut self, write: impl FnOnce(&mut KeyWriter)) {
-        if self.lead.is_some() {
-            self.namespace = Some(render(write).as_bytes().into());
-        }
-    }
-
-    /// Takes the namespace by expression.
-    pub fn namespace_expr(&mut self, namespace: impl AsRef<str>) {
-        self.namespace = Some(canonical(namespace.as_ref()).into());
-    }
-
-    /// Takes a ttl that is known at run time only. One that cannot be understood is the bucket `Default`, and is reported.
-    pub fn ttl(&mut self, ttl: impl IntoTtl) {
-        self.life = Some(lifetime(self.call, ttl));
-    }
-
-    /// Fixes the snapshot. Everything that the value depends on is in it before the body begins.
-    fn depart(&mut self) {
-        let Some(core) = self.core() else { return };
-        let mut cells = std::mem::take(&mut self.cells);
-        core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut cells);
-        if let Some(lead) = &self.lead {
-            lead.depart(Snapshot { cells: cells.clone(), watch: self.watch.clone() });
-        }
-        self.cells = cells;
-    }
-
-    /// Runs the body in place.
-    pub async fn run(mut self, body: impl Future<Output = S::Ret>) -> Done<'a, S> {
-        self.depart();
-        let stopwatch = Stopwatch::start(self.call);
-        let ret = match &self.lead {
-            Some(lead) => flight::leading(Arc::new([Arc::clone(lead.flight())]), body).await,
-            None => body.await,
-        };
-        let cost = stopwatch.stop();
-        Done::new(self, ret, cost)
-    }
-
-    /// Runs a synchronous body.
-    pub fn run_blocking(mut self, body: impl FnOnce() -> S::Ret) -> Done<'a, S> {
-        self.depart();
-        let stopwatch = Stopwatch::start(self.call);
-        let ret = match &self.lead {
-            Some(lead) => flight::leading_blocking(lead.flight(), body),
-            None => body(),
-        };
-        let cost = stopwatch.stop();
-        Done::new(self, ret, cost)
-    }
-}
-
-pub(crate) fn lifetime(call: &Call<'_>, ttl: impl IntoTtl) -> Lifetime {
-    ttl.into_ttl().unwrap_or_else(|_| {
-        call.degraded();
-        Lifetime::default()
-    })
-}
-
-/// Measures a body, and counts one that does not come to its end.
-pub(crate) struct Stopwatch<'a> {
-    function: Option<&'a Function>,
-    started: Nanos,
-}
-
-impl<'a> Stopwatch<'a> {
-    pub(crate) fn start(call: &'a Call<'a>) -> Self {
-        let function = call.function();
-        if let Some(function) = function {
-            function.counters.loads.increment();
-        }
-        Self { function, started: crate::clock::alive_now() }
-    }
-
-    pub(crate) fn stop(mut self) -> Nanos {
-        let cost = crate::clock::alive_now().saturating_sub(self.started);
-        if let Some(function) = self.function.take() {
-            function.counters.latency.record(cost);
-        }
-        cost
-    }
-}
-
-impl Drop for Stopwatch<'_> {
-    fn drop(&mut self) {
-        if let Some(function) = self.function {
-            function.counters.panics.increment();
-        }
-    }
-}
-
-/// A load whose body has run.
-pub struct Done<'a, S: Cached> {
-    call: &'a Call<'a>,
-    shape: S,
-    lead: Option<Lead>,
-    template: u64,
-    split: Split<S::Value, S::Error>,
-    cost: Nanos,
-    plan: Plan,
-    watch: Option<Arc<Watch>>,
-}
-
-/// What is to become of a loaded value.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) cells: CellSet,
-    pub(crate) life: Option<Lifetime>,
-    pub(crate) store: bool,
-    /// A tag of it was invalidated while it was loaded.
-    pub(crate) refused: bool,
-}
-
-/// Takes what depends on the value: tags, ttl, and whether to store it.
-#[derive(Debug)]
-pub struct Fill<'f> {
-    call: &'f Call<'f>,
-    tags: Tags<'f>,
-    life: &'f mut Option<Lifetime>,
-    store: &'f mut bool,
-}
-
-impl<'f> Fill<'f> {
-    pub(crate) fn new(
-        call: &'f Call<'f>,
-        tags: Tags<'f>,
-        life: &'f mut Option<Lifetime>,
-        store: &'f mut bool,
-    ) -> Self {
-        Self { call, tags, life, store }
-    }
-
-    pub(crate) fn refused(&self) -> bool {
-        self.tags.refused
-    }
-
-    /// A tag by template.
-    pub fn tag(&mut self, text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        self.tags.tag(text, write);
-    }
-
-    /// Tags by expression.
-    pub fn add<M>(&mut self, tags: impl super::sink::IntoTags<M>) {
-        self.tags.add(tags);
-    }
-
-    /// The ttl, from the value.
-    pub fn ttl(&mut self, ttl: impl IntoTtl) {
-        *self.life = Some(lifetime(self.call, ttl));
-    }
-
-    /// Whether to store it. All that are said must agree.
-    pub fn store_if(&mut self, store: bool) {
-        *self.store &= store;
-    }
-}
-
-impl<'a, S: Cached> Done<'a, S> {
-    fn new(load: Load<'a, S>, ret: S::Ret, cost: Nanos) -> Self {
-        let Load { call, shape, lead, template, cells, watch, life, .. } = load;
-        let split = shape.split(ret);
-        if matches!(split, Split::Err(_)) {
-            if let Some(function) = call.function() {
-                function.counters.errors.increment();
-            }
-        }
-        let plan = Plan { cells, life, store: true, refused: false };
-        Self { call, shape, lead, template, split, cost, plan, watch }
-    }
-
-    /// Runs `say` with the value. Not called where there is none, or where nothing will be stored.
-    pub fn on_value(&mut self, say: impl FnOnce(&S::Value, &mut Fill<'_>)) {
-        let (Split::Some(value), Some(_), Some(core)) = (&self.split, &self.lead, self.call.core()) else { return };
-        let plan = &mut self.plan;
-        let tags = Tags::new(core, self.call.tenant(), &mut plan.cells, self.watch.as_deref());
-        let mut fill = Fill::new(self.call, tags, &mut plan.life, &mut plan.store);
-        say(value, &mut fill);
-        plan.refused |= fill.refused();
-    }
-
-    /// Stores and shares the outcome and returns it.
-    ///
-    /// # Cancel safety
-    ///
-    /// It completes without waiting on a memory store.
-    #[allow(clippy::unused_async, reason = "a shared backend stores here")]
-    pub async fn finish(self) -> S::Ret {
-        self.finish_blocking()
-    }
-
-    /// [`finish`](Self::finish) for synchronous functions.
-    pub fn finish_blocking(self) -> S::Ret {
-        let Self { call, shape, lead, template, split, cost, mut plan, watch: _watch } = self;
-        if let (Some(lead), Some(core)) = (lead, call.core()) {
-            let options = &call.site.options;
-            let (stored, life) = match &split {
-                Split::Some(value) => (Some(Stored::Some(Arc::clone(value) as _)), plan.life),
-                Split::None => (Some(Stored::None), options.ttl_none.map(Lifetime::For).or(plan.life)),
-                Split::Err(error) => {
-                    plan.store &= options.ttl_err.is_some();
-                    (shape.share(error).map(Stored::Err), options.ttl_err.map(Lifetime::For))
-                }
-            };
-            let bytes = || if let Split::Some(value) = &split { shape.bytes(value) } else { 0 };
-            land(core, call, lead, stored, life, template, cost, plan, bytes);
-        }
-        match split {
-            Split::Some(value) => shape.some(value),
-            Split::None => shape.none().unwrap_or_else(|| unreachable!("an absent value came from an `Option`")),
-            Split::Err(error) => shape.err(error),
-        }
-    }
-}
-
-/// Ends a flight: stores `stored` if everything allows it, and shares it with those who wait.
-#[allow(clippy::too_many_arguments, reason = "the end of a load knows all of this and nothing of it belongs together")]
-pub(crate) fn land(
-    core: &Core,
-    call: &Call<'_>,
-    lead: Lead,
-    stored: Option<Stored>,
-    life: Option<Lifetime>,
-    template: u64,
-    cost: Nanos,
-    plan: Plan,
-    bytes: impl FnOnce() -> u64,
-) {
-    let function = core.function(call.site);
-    let Some(stored) = stored else {
-        lead.land(Landing::Nothing, None::<fn()>);
-        return;
-    };
-    let counters = &function.counters;
-    let record = if plan.store && !plan.refused && plan.cells.is_live() {
-        record(core, call, lead.key(), stored.clone(), life, template, cost, plan.cells, bytes)
-    } else {
-        if plan.refused || !plan.cells.is_live() {
-            counters.refused.increment();
-        } else if !matches!(stored, Stored::Err(_)) {
-            counters.unstored.increment();
-        }
-        None
-    };
-    let store = core.store_of(function);
-    let key: Box<[u8]> = lead.key().into();
-    let wanted = record.is_some();
-    let filled = lead.land(Landing::Shared(stored), record.map(|record| || store.map().insert(key, Arc::new(record))));
-    if wanted && !filled {
-        counters.refused.increment();
-    }
-}
-
-/// The record of a value, unless its ttl is zero or it is heavier than the store.
-#[allow(clippy::too_many_arguments, reason = "a record has this many sides")]
-pub(crate) fn record(
-    core: &Core,
-    call: &Call<'_>,
-    physical: &[u8],
-    stored: Stored,
-    life: Option<Lifetime>,
-    template: u64,
-    cost: Nanos,
-    cells: CellSet,
-    bytes: impl FnOnce() -> u64,
-) -> Option<Record> {
-    let options = &call.site.options;
-    let now = core.now();
-    let asked = life;
-    let life = life.unwrap_or(options.life);
-    let counters = &core.function(call.site).counters;
-    let Some(expires) = core.expiry(now, life, options.jitter) else {
-        counters.unstored.increment();
-        return None;
-    };
-    let bytes = core.bytes(physical, &stored, bytes);
-    let weight = if options.capacity.is_some() { 1 } else { core.settings.bounds.weight(bytes) };
-    if !core.settings.bounds.admits(weight) {
-        counters.unstored.increment();
-        return None;
-    }
-    let mut record = Record::new(stored, template, now, expires, cells);
-    record.cost = cost;
-    record.life = asked;
-    record.bytes = bytes;
-    record.weight = u32::try_from(weight).unwrap_or(u32::MAX);
-    Some(record)
-}
-
-opaque_debug!(Step<'_, S: Cached>, Load<'_, S: Cached>, Done<'_, S: Cached>);
+opaque_debug!(Step<'_, S: Cached>);

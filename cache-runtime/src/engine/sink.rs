@@ -149,7 +149,12 @@ pub struct Tags<'t> {
 }
 
 impl<'t> Tags<'t> {
-    pub(crate) fn new(core: &'t Core, tenant: Option<&'t Tenant>, cells: &'t mut CellSet, watch: Option<&'t Watch>) -> Self {
+    pub(crate) fn new(
+        core: &'t Core,
+        tenant: Option<&'t Tenant>,
+        cells: &'t mut CellSet,
+        watch: Option<&'t Watch>,
+    ) -> Self {
         Self { core, tenant, cells, watch, refused: false, named: None }
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::core::Core;
+use super::load::Stopwatch;
 use super::name::{self, Covers};
 use super::put::{Claim, PutTarget, Redeem};
-use super::read::Stopwatch;
 use super::recache::{self, RecacheChain};
 use super::sink::{IntoTags, canonical, render};
 use crate::error::Error;
@@ -82,10 +82,10 @@ impl<V> WriteSink<'_, V> {
 impl<V: Send + Sync + 'static> WriteSink<'_, V> {
     /// An entry named after the write: it is stored if nobody touches it from here on.
     pub fn put(&mut self, target: PutTarget<V>) {
-        if let Some(puts) = &mut self.puts {
-            if let Some(claim) = target.claim() {
-                puts.push(Through(Box::new(claim)));
-            }
+        if let Some(puts) = &mut self.puts
+            && let Some(claim) = target.claim()
+        {
+            puts.push(Through(Box::new(claim)));
         }
     }
 }
@@ -124,7 +124,8 @@ pub(crate) fn physical_key(core: &Core, call: &Call<'_>, logical: &[u8]) -> Box<
 /// Drops all entries of a tenant (or of none) whose logical key matches; returns how many. Loads in flight are closed
 /// first, so that none that began before can fill after.
 pub(crate) fn drop_matching(core: &Core, tenant: Option<&Tenant>, pattern: &Pattern) -> u64 {
-    let matches = |key: &[u8]| name::logical_of(&core.settings.prefix, tenant, key).is_some_and(|key| pattern.matches(key));
+    let matches =
+        |key: &[u8]| name::logical_of(&core.settings.prefix, tenant, key).is_some_and(|key| pattern.matches(key));
     core.flights.close_matching(matches);
     let now = core.now();
     let mut dropped = 0;
@@ -180,11 +181,11 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if self.armed {
-            if let Some(core) = self.call.core() {
-                let tags = self.targets.tag_names(self.call);
-                self.targets.invalidate(core, self.call, &tags, &[]);
-            }
+        if self.armed
+            && let Some(core) = self.call.core()
+        {
+            let tags = self.targets.tag_names(self.call);
+            self.targets.invalidate(core, self.call, &tags, &[]);
         }
         self.unfence();
     }
@@ -252,10 +253,8 @@ impl<'c, S: Returned> Write<'c, S> {
         let succeeded = self.shape.succeeded(&ret);
         // From here on nothing can be left undone: what follows does not wait on a memory store.
         self.guard.armed = succeeded;
-        if !succeeded {
-            if let Some(function) = self.guard.call.function() {
-                function.counters.errors.increment();
-            }
+        if !succeeded && let Some(function) = self.guard.call.function() {
+            function.counters.errors.increment();
         }
         Written { write: self, ret, succeeded }
     }
@@ -314,7 +313,10 @@ impl<'c, S: Returned> Written<'c, S> {
         }
     }
 
-    fn settle(mut self, through: impl FnOnce(&S, &S::Ret, Vec<Through<S::Value>>, &mut Vec<Box<[u8]>>)) -> Invalidated<'c, S> {
+    fn settle(
+        mut self,
+        through: impl FnOnce(&S, &S::Ret, Vec<Through<S::Value>>, &mut Vec<Box<[u8]>>),
+    ) -> Invalidated<'c, S> {
         let call = self.write.guard.call;
         let puts = std::mem::take(&mut self.write.puts);
         if let (true, Some(core)) = (self.succeeded, call.core()) {

@@ -32,9 +32,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub use part::{KeyPart, PartShape};
-pub use pattern::Pattern;
+pub(crate) use pattern::Pattern;
 pub use template::{kind_name, mix, template_seed, template_seed_auto, template_seed_resource};
-pub use writer::{KeyWriter, MAX_LOGICAL_LEN};
+pub use writer::KeyWriter;
+pub(crate) use writer::MAX_LOGICAL_LEN;
 
 /// The name of an entry: what a user reads, without prefix, version and tenant.
 ///

@@ -162,8 +162,19 @@ mod tests {
             assert_eq!(template_seed(same), seed, "{same}");
         }
         let others = [
-            "user:<id:lower>", "user:<id:upper>", "user:<id:>", "user:id", "user:<<id>>", "user:{{id}}", "users:<id>",
-            "user:<id>:", "user:<id>:<id>", "user:", "", "<id>", "user<id>",
+            "user:<id:lower>",
+            "user:<id:upper>",
+            "user:<id:>",
+            "user:id",
+            "user:<<id>>",
+            "user:{{id}}",
+            "users:<id>",
+            "user:<id>:",
+            "user:<id>:<id>",
+            "user:",
+            "",
+            "<id>",
+            "user<id>",
         ];
         for (i, one) in others.iter().enumerate() {
             assert_ne!(template_seed(one), seed, "{one}");

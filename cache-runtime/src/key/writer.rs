@@ -7,7 +7,7 @@ use super::template::{fold, kind_name};
 use super::{Key, KeyPart, escape};
 
 /// Longest logical key in bytes; what is longer is shortened to its readable front and a 128-bit hash.
-pub const MAX_LOGICAL_LEN: usize = 256;
+pub(crate) const MAX_LOGICAL_LEN: usize = 256;
 
 /// Keys up to this many bytes, prefix included, are rendered without heap allocation.
 const INLINE: usize = 128;

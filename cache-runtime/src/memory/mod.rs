@@ -101,7 +101,9 @@ impl Store {
             #[allow(unreachable_patterns, reason = "which engines exist depends on features")]
             missing => Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"),
+                format!(
+                    "memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"
+                ),
             )),
         }
     }

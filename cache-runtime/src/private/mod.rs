@@ -7,26 +7,26 @@ pub use crate::cache::Cache;
 pub use crate::cache::handle::Entry;
 pub use crate::cache::warm::{IntoArgs, Warm, warm};
 pub use crate::codec::Codec;
-pub use crate::batch_shape::{
-    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
-    batch_memoizable, batch_storable, element, elements, missing_as,
-};
 pub use crate::engine::batch::Batch;
 pub use crate::engine::call::{Call as At, logical_key, template_key};
+pub use crate::engine::load::{Done, Fill, Load};
 pub use crate::engine::put::{Put, PutTarget};
-pub use crate::engine::read::{Done, Fill, Load, Mode, Step};
+pub use crate::engine::read::{Mode, Step};
 pub use crate::engine::recache::{RecacheChain, Recaches, Report, run as run_recaches};
 pub use crate::engine::sink::{AsTag, IntoTags, Tags};
 pub use crate::engine::write::{Invalidated, Write, WriteSink, Written};
 pub use crate::error::Error;
 pub use crate::key::{
-    Key, KeyPart, KeyWriter, PartShape, kind_name, mix, template_seed, template_seed_auto,
-    template_seed_resource,
+    Key, KeyPart, KeyWriter, PartShape, kind_name, mix, template_seed, template_seed_auto, template_seed_resource,
 };
 pub use crate::policy::{IntoTtl, Lifetime, Ttl};
 pub use crate::shape::{
-    Cached, Declared, Fallback, Outcome, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Returned, Shape, kind,
-    memoizable, storable,
+    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
+    batch_memoizable, batch_storable, element, elements, missing_as,
+};
+pub use crate::shape::{
+    Cached, Declared, Fallback, Outcome, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Returned, Shape,
+    kind, memoizable, storable,
 };
 pub use crate::site::{Registered, Site, SiteKind, UNKNOWN};
 pub use crate::stats::FunctionStats;

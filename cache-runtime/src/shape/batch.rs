@@ -1,4 +1,4 @@
-//! What a batch function returns and takes: collections told apart by traits, as `shape` does for single values.
+//! What a batch function returns and takes: collections told apart as single values are.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -6,9 +6,9 @@ use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::shape::{
-    AfterResult, Cached, Checked, Classified, Failure, HandOut, HandsOut, Maybe, Memoizable, Never, Owned, Probe, Shape,
-    Shared, Storable,
+use super::{
+    AfterResult, Cached, Checked, Classified, Failure, HandOut, HandsOut, Maybe, Memoizable, Never, Owned, Probe,
+    Shape, Shared, Storable,
 };
 
 /// A batch's return type after `Result`: collection `C` of `V`.
@@ -91,7 +91,7 @@ pub trait BatchCached: Copy + Send + Sync {
 
 /// The checked form of [`BatchShape`].
 #[derive(Debug)]
-pub struct CheckedBatch<V, C, R, A> {
+pub(crate) struct CheckedBatch<V, C, R, A> {
     bytes: fn(&V) -> u64,
     marker: PhantomData<fn() -> (V, C, R, A)>,
 }
@@ -236,10 +236,10 @@ impl<K: Clone + Ord, V> Collection<K, V> for BTreeMap<K, V> {
 }
 
 impl<K, V> Collection<K, V> for Vec<Option<V>> {
-    fn take(self, ids: &[K], _: Option<&dyn Fn(&V) -> K>) -> Option<Vec<Option<V>>> {
+    fn take(self, ids: &[K], _: Option<&dyn Fn(&V) -> K>) -> Option<Self> {
         (self.len() == ids.len()).then_some(self)
     }
-    fn build(_: &[K], values: Vec<Option<V>>) -> Self {
+    fn build(_: &[K], values: Self) -> Self {
         values
     }
 }

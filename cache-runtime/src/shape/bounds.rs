@@ -1,0 +1,78 @@
+//! The bounds on what can be stored, each with the message that a user sees who misses it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A type that a shared cache can keep: it can be serialized and read back by any process.
+///
+/// Implemented for every type that is `Serialize + DeserializeOwned + Send + Sync + 'static`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in the cache",
+    label = "not storable",
+    note = "a cached value must be `serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static`",
+    note = "add `#[derive(Clone, serde::Serialize, serde::Deserialize)]` to it, or use `#[memoize]`, which keeps values in this process and needs only `Clone + Send + Sync`"
+)]
+pub trait Storable: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Storable for T {}
+
+/// A type that `#[memoize]` can keep in this process: `Send + Sync + 'static`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be memoized",
+    label = "not memoizable",
+    note = "a memoized value is shared between threads: it must be `Send + Sync + 'static`"
+)]
+pub trait Memoizable: Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Send + Sync + 'static> Memoizable for T {}
+
+/// A type that is not a `Result`: the bound to put on a type parameter that a cached generic function returns.
+///
+/// Without it a parameter could be a `Result`, whose `Err` must never be cached, and nobody could tell.
+///
+/// ```
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct User { id: u64 }
+/// impl cache_runtime::Plain for User {}
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` could be a `Result`, so the cache cannot tell its failures from its values",
+    note = "add the bound `{Self}: cache_runtime::Plain`, and `impl cache_runtime::Plain for ..` on the types it stands for"
+)]
+pub trait Plain: Unpin {}
+
+macro_rules! plain {
+    ($($ty:ty),* $(,)?) => { $(impl Plain for $ty {})* };
+}
+plain!(
+    (),
+    bool,
+    char,
+    u8,
+    u16,
+    u32,
+    u64,
+    u128,
+    usize,
+    i8,
+    i16,
+    i32,
+    i64,
+    i128,
+    isize,
+    f32,
+    f64,
+    String,
+    Box<str>,
+    std::time::Duration,
+);
+impl<T: Unpin> Plain for Vec<T> {}
+impl<T> Plain for Box<[T]> {}
+impl<K, V, S: Unpin> Plain for std::collections::HashMap<K, V, S> where Self: Unpin {}
+impl<K, V> Plain for std::collections::BTreeMap<K, V> where Self: Unpin {}
+impl<T, S: Unpin> Plain for std::collections::HashSet<T, S> where Self: Unpin {}
+impl<T> Plain for std::collections::BTreeSet<T> where Self: Unpin {}
+impl<A: Unpin, B: Unpin> Plain for (A, B) {}
+impl<A: Unpin, B: Unpin, C: Unpin> Plain for (A, B, C) {}

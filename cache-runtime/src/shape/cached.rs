@@ -1,0 +1,164 @@
+//! Return types that are stored and given back. [`storable`] and [`memoizable`] are the only places that state bounds, so
+//! that a type which misses one gives one error, at the return type.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::bounds::{Memoizable, Storable};
+use super::probe::{Fallible, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
+use super::wrap::{Failure, HandOut, HandsOut, Presence};
+use crate::record::{Erased, Stored};
+
+/// Whether it is known that the return type hides no `Result`.
+#[diagnostic::on_unimplemented(
+    message = "`{V}` could be a `Result`, so the cache cannot tell its failures from its values",
+    label = "could be a `Result`",
+    note = "add the bound `{V}: cache_runtime::Plain`"
+)]
+pub trait Classified<V> {}
+
+// Every concrete type that a cache would keep is `Unpin`, and a type parameter is not known to be. That is what tells
+// a parameter, which could be a `Result`, from a type that was told apart by method look-up.
+#[diagnostic::do_not_recommend]
+impl<V: Unpin> Classified<V> for Shape<V, Never, One, Owned> {}
+impl<V> Classified<V> for Shape<V, Never, One, Shared> {}
+impl<V, A> Classified<V> for Shape<V, Never, Maybe, A> {}
+impl<V, E, O, A> Classified<V> for Shape<V, Fallible<E>, O, A> {}
+impl<V, E, O, A> Classified<V> for Shape<V, FallibleShared<E>, O, A> {}
+
+/// A function's outcome, taken apart.
+#[derive(Debug)]
+pub enum Split<V, E> {
+    /// A value.
+    Some(Arc<V>),
+    /// An absent value.
+    None,
+    /// A failure.
+    Err(E),
+}
+
+/// A return type that the engine can store and give back. Made by [`storable`] and [`memoizable`], which check the bounds.
+pub trait Cached: Copy + Send + Sync {
+    /// The function's return type.
+    type Ret;
+    /// What is stored.
+    type Value: Send + Sync + 'static;
+    /// `Value`, or `Arc<Value>` where the function returns that.
+    type Out;
+    /// The function's error.
+    type Error;
+
+    /// Takes a return value apart.
+    fn split(self, ret: Self::Ret) -> Split<Self::Value, Self::Error>;
+    /// A value as the function returns it.
+    fn some(self, value: Arc<Self::Value>) -> Self::Ret;
+    /// Absence as the function returns it, where it can.
+    fn none(self) -> Option<Self::Ret>;
+    /// An error as the function returns it.
+    fn err(self, error: Self::Error) -> Self::Ret;
+    /// A value alone.
+    fn out(self, value: Arc<Self::Value>) -> Self::Out;
+    /// An error to share, where it can be cloned.
+    fn share(self, error: &Self::Error) -> Option<Erased>;
+    /// A shared error for one more caller.
+    fn unshare(self, error: &Erased) -> Option<Self::Error>;
+    /// Bytes that the value takes in memory, roughly.
+    fn bytes(self, value: &Self::Value) -> u64;
+
+    /// What is stored as the function returns it, if it is of this type.
+    #[inline]
+    fn revive(self, stored: &Stored) -> Option<Self::Ret> {
+        match stored {
+            Stored::Some(value) => Arc::clone(value).downcast::<Self::Value>().ok().map(|value| self.some(value)),
+            Stored::None => self.none(),
+            Stored::Err(error) => self.unshare(error).map(|error| self.err(error)),
+        }
+    }
+}
+
+/// A shape whose bounds were checked, with the way to weigh its values.
+#[derive(Debug)]
+pub(crate) struct Checked<V, R, O, A> {
+    bytes: fn(&V) -> u64,
+    shape: PhantomData<Shape<V, R, O, A>>,
+}
+
+impl<V, R, O, A> Checked<V, R, O, A> {
+    pub(crate) fn new(bytes: fn(&V) -> u64) -> Self {
+        Self { bytes, shape: PhantomData }
+    }
+}
+
+impl<V, R, O, A> Clone for Checked<V, R, O, A> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V, R, O, A> Copy for Checked<V, R, O, A> {}
+
+impl<V: Send + Sync + 'static, R: Failure, O: Presence, A: HandsOut<V>> Cached for Checked<V, R, O, A> {
+    type Ret = R::Wrap<O::Wrap<A::Out>>;
+    type Value = V;
+    type Out = A::Out;
+    type Error = R::Error;
+
+    fn split(self, ret: Self::Ret) -> Split<V, R::Error> {
+        match R::split(ret) {
+            Ok(value) => O::split(value).map_or(Split::None, |value| Split::Some(A::take(value))),
+            Err(error) => Split::Err(error),
+        }
+    }
+    #[inline]
+    fn some(self, value: Arc<V>) -> Self::Ret {
+        R::ok(O::some(A::give(value)))
+    }
+    fn none(self) -> Option<Self::Ret> {
+        O::none().map(R::ok)
+    }
+    fn err(self, error: R::Error) -> Self::Ret {
+        R::err(error)
+    }
+    fn out(self, value: Arc<V>) -> A::Out {
+        A::give(value)
+    }
+    fn share(self, error: &R::Error) -> Option<Erased> {
+        R::share(error)
+    }
+    fn unshare(self, error: &Erased) -> Option<R::Error> {
+        R::unshare(error)
+    }
+    fn bytes(self, value: &V) -> u64 {
+        (self.bytes)(value)
+    }
+}
+
+/// The return type that a shape stands for.
+pub(crate) type RetOf<V, R, O, A> = <R as Failure>::Wrap<<O as Presence>::Wrap<<A as HandOut<V>>::Out>>;
+
+/// Evidence that what a `#[cache_read]` function returns can be stored: the one place that states the bounds.
+pub fn storable<V, R, O, A>(
+    _: Shape<V, R, O, A>,
+) -> impl Cached<Ret = RetOf<V, R, O, A>, Value = V, Out = A::Out, Error = R::Error>
+where
+    V: Storable,
+    R: Failure,
+    O: Presence,
+    A: HandsOut<V>,
+    Shape<V, R, O, A>: Classified<V>,
+{
+    Checked::<V, R, O, A>::new(crate::codec::size::<V>)
+}
+
+/// Evidence that what a `#[memoize]` function returns can be kept in this process.
+pub fn memoizable<V, R, O, A>(
+    _: Shape<V, R, O, A>,
+) -> impl Cached<Ret = RetOf<V, R, O, A>, Value = V, Out = A::Out, Error = R::Error>
+where
+    V: Memoizable,
+    R: Failure,
+    O: Presence,
+    A: HandsOut<V>,
+    Shape<V, R, O, A>: Classified<V>,
+{
+    Checked::<V, R, O, A>::new(|value| size_of_val(value) as u64)
+}

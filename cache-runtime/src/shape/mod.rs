@@ -1,0 +1,25 @@
+//! What a function returns, told apart by traits and never by spelling: `Result`, then `Option`, then `Arc` are peeled
+//! off until the stored type is left. Pure types; no value is touched before a load has run.
+
+mod batch;
+mod bounds;
+mod cached;
+mod probe;
+mod returned;
+mod signature;
+mod wrap;
+
+pub(crate) use batch::Collection;
+pub use batch::{
+    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
+    batch_memoizable, batch_storable, element, elements, missing_as,
+};
+pub use bounds::{Memoizable, Plain, Storable};
+pub use cached::{Cached, memoizable, storable};
+pub(crate) use cached::{Checked, Classified, RetOf, Split};
+pub(crate) use probe::{AfterResult, Fallible, FallibleShared, Maybe, Never, One, Owned, Shared};
+pub use probe::{PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Shape};
+pub(crate) use returned::Kept;
+pub use returned::Returned;
+pub use signature::{Declared, Fallback, Outcome, kind};
+pub(crate) use wrap::{Failure, HandOut, HandsOut, Presence};
