@@ -114,6 +114,11 @@ impl Cells {
         cell
     }
 
+    /// Notes that something happened to `name`, for watches. Names that have no cell (keys) are noted only.
+    pub(crate) fn note(&self, name: &[u8]) {
+        self.log.record(self.hash(name));
+    }
+
     /// Makes everything invalid that holds the cell of `name`.
     ///
     /// The log is written first: a load that acquires a new cell after the kill below finds the entry in it.
@@ -271,10 +276,14 @@ impl Watch {
     /// or it kills the cell that this returns.
     pub(crate) fn acquire(&self, name: &[u8]) -> Option<Arc<Cell>> {
         let cell = self.cells.acquire(name);
+        (!self.saw(name)).then_some(cell)
+    }
+
+    /// Whether this name was invalidated, or noted, since the watch began.
+    pub(crate) fn saw(&self, name: &[u8]) -> bool {
         let hash = self.cells.hash(name);
         let events = self.cells.log.events.lock();
-        let hit = self.since < events.floor || events.last.get(&hash).is_some_and(|seq| *seq > self.since);
-        (!hit).then_some(cell)
+        self.since < events.floor || events.last.get(&hash).is_some_and(|seq| *seq > self.since)
     }
 
     /// Whether anything at all was invalidated since the watch began.

@@ -13,7 +13,7 @@ use crate::model::Read;
 /// A free function: itself, and a type of its name with the verbs.
 pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let function = cx.function;
-    let Function { vis, sig, body, params, form, output, .. } = function;
+    let Function { vis, sig, form, output, .. } = function;
     let (p, name, turbofish) = (cx.p(), &sig.ident, function.turbofish());
     let attributes = split_attributes(function);
     let (public, of_body, of_items) = (&attributes.public, &attributes.body, &attributes.items);
@@ -32,6 +32,7 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         _ => q!(#name::__call #turbofish(#p::Mode::Read, #(#arguments),*)#dot_await),
     };
 
+    let held_body = body_with_uses(function, plan);
     let mut bypass = sig.clone();
     bypass.ident = Ident::new("bypass", sig.ident.span());
     let site = site::read(cx, plan);
@@ -55,7 +56,6 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     if plan.batch.is_none() {
         verb_items.extend([verbs.peek(), verbs.put(), verbs.hidden_target(&q!(__put), &TokenStream::new()), verbs.warm(&q!(Self::__call #turbofish))]);
     }
-    let _ = params;
     let comma = generics_comma(inputs);
     let doc = format!("What the cache offers for [`{0}`](fn@{0}) beside calling it.", name.unraw());
     let bypass_doc = format!("Calls [`{0}`](fn@{0}) itself: the cache is neither read nor written.", name.unraw());
@@ -70,11 +70,17 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         #vis struct #name {}
 
         #(#of_items)*
-        #[allow(non_camel_case_types, dead_code)]
+        #[allow(
+            dead_code,
+            clippy::missing_errors_doc,
+            clippy::missing_panics_doc,
+            clippy::must_use_candidate,
+            clippy::missing_const_for_fn
+        )]
         impl #name {
             #[doc = #bypass_doc]
             #(#of_body)*
-            #vis #bypass #body
+            #vis #bypass #held_body
         }
 
         #(#of_items)*
@@ -95,7 +101,7 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
 /// A method: itself, and hidden functions beside it that its `_entry` and `_refresh` share with it.
 pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let function = cx.function;
-    let Function { vis, sig, body, form, output, .. } = function;
+    let Function { vis, sig, form, output, .. } = function;
     let (p, runtime, turbofish) = (cx.p(), &cx.common.runtime, function.turbofish());
     let name = sig.ident.unraw();
     let ident = |text: String| Ident::new(&text, sig.ident.span());
@@ -130,6 +136,7 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let wrapper = forwarding_signature(function, &sig.ident, &all_inputs);
     let refresh = forwarding_signature(function, &of_refresh, &all_inputs);
 
+    let held_body = body_with_uses(function, plan);
     let mut body_signature = sig.clone();
     body_signature.ident = of_body_fn.clone();
     let site = site::block(&site::read(cx, plan));
@@ -181,7 +188,7 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
 
         #[doc(hidden)]
         #(#of_body)*
-        #body_signature #body
+        #body_signature #held_body
 
         #(#of_items)*
         #[doc = #refresh_doc]
@@ -200,6 +207,23 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         #lints
         #keyword fn #of_call #generics(#receiver mode: #p::Mode #comma #(#inputs),*) -> #output #clause { #bindings #statements }
     )
+}
+
+/// The body, in which a parameter that only the attribute mentions counts as used.
+fn body_with_uses(function: &Function, plan: &Read) -> TokenStream {
+    let body = &function.body;
+    let mentioned = crate::tokens::idents(&body.stream());
+    let captured = crate::tokens::mentions(&body.stream());
+    let unused = plan.storing.bindings.iter().filter(|name| !mentioned.contains(*name) && !captured.contains(*name));
+    let unused: Vec<&Ident> = unused.filter_map(|name| function.binding(name)).map(|(_, binding)| binding).collect();
+    if unused.is_empty() {
+        return body.to_token_stream();
+    }
+    let (inner, statements) = crate::function::split_body(body);
+    let uses = q!(#(let _ = &#unused;)*);
+    let mut body = proc_macro2::Group::new(proc_macro2::Delimiter::Brace, quote::quote!(#inner #uses #statements));
+    body.set_span(function.body.span());
+    body.to_token_stream()
 }
 
 /// The lints in front of every function in `items`, which begin with `#[doc`.

@@ -63,7 +63,7 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Write, site: &TokenStream) -> Token
     } else {
         (q!(write.begin().await;), q!(done.#invalidate().await))
     };
-    let owned = background_captures(cx, plan);
+    let owned = background_captures(cx, plan, &|_| true);
     let owned_before = owned.as_ref().map(|owned| &owned.before);
     let runnable = Body::inline(cx).runnable(cx, &captures.inside, by_move(cx, &needs));
     let (captured, rebound) = (&captures.before, &captures.after);
@@ -113,10 +113,10 @@ fn target(cx: &Cx<'_>, put: &Put, captures: Option<&Captures>) -> TokenStream {
     }
 }
 
-fn background_captures(cx: &Cx<'_>, plan: &Write) -> Option<Captures> {
+fn background_captures(cx: &Cx<'_>, plan: &Write, calls: &dyn Fn(&Call) -> bool) -> Option<Captures> {
     plan.background.then(|| {
         let mut needs = Needs::default();
-        plan.recache.iter().for_each(|call| needs.expr(&call.call));
+        plan.recache.iter().filter(|call| calls(call)).for_each(|call| needs.expr(&call.call));
         Captures::new(cx, &needs, Life::Owned, true)
     })
 }
@@ -156,9 +156,10 @@ fn recache(cx: &Cx<'_>, plan: &Write, owned: Option<&Captures>) -> TokenStream {
     };
     let rebound = &owned.after;
     if mentions {
-        let otherwise = only_plain.map(|chain| q!(else { done.background(async move { #rebound #p::run_recaches(#limit, #chain).await }); }));
+        let plain = background_captures(cx, plan, &|call| !call.call.uses.result).map(|captures| captures.after);
+        let otherwise = only_plain.map(|chain| q!(else { done.background(async move { #plain #p::run_recaches(#limit, #chain).await }); }));
         q!(
-            if let ::core::option::Option::Some(value) = ::core::option::Option::cloned(done.value()) {
+            if let ::core::option::Option::Some(value) = ::core::option::Option::map(done.value(), ::core::clone::Clone::clone) {
                 done.background(async move {
                     let value = &value;
                     #results

@@ -85,7 +85,7 @@ fn structure(name: &Ident, fields: &Fields, p: &TokenStream, part: &TokenStream)
         })
         .collect();
     if let (Fields::Unnamed(_), [(member, ty)]) = (fields, list.as_slice()) {
-        let write = write(&quote!(&self.#member), ty, part);
+        let write = write(&q!(&self.#member), ty, part);
         return q!(
             const KIND: u64 = <#ty as #part>::KIND;
             const SHAPE: #p::PartShape = <#ty as #part>::SHAPE;
@@ -103,7 +103,7 @@ fn structure(name: &Ident, fields: &Fields, p: &TokenStream, part: &TokenStream)
     let kind = list.iter().fold(q!(#p::kind_name("struct")), |kind, (_, ty)| q!(#p::mix(#kind, <#ty as #part>::KIND)));
     let writes = list.iter().enumerate().map(|(index, (member, ty))| {
         let separator = (index > 0).then(|| q!(w.lit(":");));
-        let write = write(&quote!(&self.#member), ty, part);
+        let write = write(&q!(&self.#member), ty, part);
         q!(#separator #write)
     });
     q!(

@@ -170,7 +170,7 @@ where
             let Slot::Missing(lead, template) = &mut self.slots[*index] else { continue };
             let (Some(lead), Some(core)) = (lead.take(), core) else { continue };
             let mut cells = self.tags.remove(index).unwrap_or_default();
-            core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut cells);
+            core.implicit_cells(self.call.tenant(), self.call.site, self.namespace.as_deref(), &mut cells);
             lead.depart(Snapshot { cells: cells.clone(), watch: watch.clone() });
             leads.push((*index, lead, *template, cells));
         }

@@ -152,6 +152,7 @@ impl Core {
 
     /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one.
     pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
+        self.cells.note(physical);
         self.flights.close(physical, || self.remove_everywhere(physical))
     }
 
@@ -173,24 +174,35 @@ impl Core {
         None
     }
 
-    /// The cells that every entry depends on, tags aside: the whole cache, the tenant, the function, the namespace.
+    /// The names of the cells that every entry depends on, tags aside: the whole cache, the tenant, the function, the
+    /// namespace.
+    pub(crate) fn implicit_names(
+        &self,
+        tenant: Option<&Tenant>,
+        site: &Site,
+        namespace: Option<&[u8]>,
+    ) -> impl Iterator<Item = name::CellName> + use<> {
+        let default = self.settings.namespace.as_deref().map(str::as_bytes);
+        [
+            Some(name::cell(Covers::All, None, b"")),
+            tenant.map(|_| name::cell(Covers::Tenant, tenant, b"")),
+            Some(name::cell(Covers::Function, tenant, &function_name(site))),
+            namespace.or(default).map(|namespace| name::cell(Covers::Namespace, tenant, namespace)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The cells of [`implicit_names`](Self::implicit_names).
     pub(crate) fn implicit_cells(
         &self,
         tenant: Option<&Tenant>,
-        site: Option<&Site>,
+        site: &Site,
         namespace: Option<&[u8]>,
         into: &mut CellSet,
     ) {
-        into.push(self.cells.acquire(&name::cell(Covers::All, None, b"")));
-        if tenant.is_some() {
-            into.push(self.cells.acquire(&name::cell(Covers::Tenant, tenant, b"")));
-        }
-        if let Some(site) = site {
-            into.push(self.cells.acquire(&name::cell(Covers::Function, tenant, &function_name(site))));
-        }
-        let default = self.settings.namespace.as_deref().map(str::as_bytes);
-        if let Some(namespace) = namespace.or(default) {
-            into.push(self.cells.acquire(&name::cell(Covers::Namespace, tenant, namespace)));
+        for name in self.implicit_names(tenant, site, namespace) {
+            into.push(self.cells.acquire(&name));
         }
     }
 

@@ -97,7 +97,7 @@ impl Call<'_> {
     ) -> Result<bool, Error> {
         let core = self.required()?;
         let mut cells = CellSet::default();
-        core.implicit_cells(self.tenant(), Some(self.site), claim.namespace.as_deref(), &mut cells);
+        core.implicit_cells(self.tenant(), self.site, claim.namespace.as_deref(), &mut cells);
         let mut tags = Tags::new(core, self.tenant(), &mut cells, None);
         for tag in &claim.tags {
             tags.push(tag);
@@ -186,7 +186,7 @@ impl Call<'_> {
                 Some(old) => old.remade(stored, old.cells.clone()),
                 None => {
                     let mut cells = CellSet::default();
-                    core.implicit_cells(self.tenant(), Some(self.site), None, &mut cells);
+                    core.implicit_cells(self.tenant(), self.site, None, &mut cells);
                     let now = core.now();
                     let expires = core.expiry(now, Lifetime::default(), Jitter::None).unwrap_or(NEVER);
                     Record::new(stored, 0, now, expires, cells)

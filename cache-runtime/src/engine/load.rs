@@ -75,7 +75,7 @@ impl<'a, S: Cached> Load<'a, S> {
     fn depart(&mut self) {
         let Some(core) = self.core() else { return };
         let mut cells = std::mem::take(&mut self.cells);
-        core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut cells);
+        core.implicit_cells(self.call.tenant(), self.call.site, self.namespace.as_deref(), &mut cells);
         if let Some(lead) = &self.lead {
             lead.depart(Snapshot { cells: cells.clone(), watch: self.watch.clone() });
         }

@@ -18,8 +18,11 @@ pub(crate) enum Covers {
     Tag,
 }
 
+/// The name of a cell.
+pub(crate) type CellName = smallvec::SmallVec<[u8; 96]>;
+
 /// A cell's name: what it covers, for whom, and its text. A tenant's name has no NUL, so no text can leave its part.
-pub(crate) fn cell(covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> smallvec::SmallVec<[u8; 96]> {
+pub(crate) fn cell(covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> CellName {
     let mut name = smallvec::SmallVec::new();
     name.push(match covers {
         Covers::All => b'*',

@@ -111,7 +111,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
         let value = value.into_shared();
         let core = Arc::clone(self.call.required()?);
         let mut cells = CellSet::default();
-        core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut cells);
+        core.implicit_cells(self.call.tenant(), self.call.site, self.namespace.as_deref(), &mut cells);
         for name in &self.tags {
             cells.push(core.cells.acquire(name));
         }
@@ -144,15 +144,28 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
         })
     }
 
-    /// Announces a write-through before the writer's body.
-    pub(crate) fn claim(self) -> Option<Claim<V>> {
+    /// Claims the entry for a write-through. `watch` began before the writer's body: what was invalidated since then by
+    /// anybody else makes the claim void, also where the key is known only after the body.
+    pub(crate) fn claim(self, watch: &Arc<Watch>) -> Option<Claim<V>> {
         let core = Arc::clone(self.call.core()?);
-        let watch = Arc::new(core.cells.watch());
         let ticket = core.flights.ticket(self.key.as_bytes());
-        let mut implicit = CellSet::default();
-        core.implicit_cells(self.call.tenant(), Some(self.call.site), self.namespace.as_deref(), &mut implicit);
-        let seen = self.tags.iter().map(|name| (name.clone(), core.cells.acquire(name))).collect();
-        Some(Claim { core, target: Some(self), ticket, implicit, seen, watch })
+        let mut claim = Claim {
+            void: watch.saw(self.key.as_bytes()),
+            core,
+            ticket,
+            seen: Vec::new(),
+            watch: Arc::clone(watch),
+            target: None,
+        };
+        let implicit = claim.core.implicit_names(self.call.tenant(), self.call.site, self.namespace.as_deref());
+        for name in implicit.map(|name| Box::from(name.as_slice())).chain(self.tags.iter().cloned()) {
+            match watch.acquire(&name) {
+                Some(cell) => claim.seen.push((name, cell)),
+                None => claim.void = true,
+            }
+        }
+        claim.target = Some(self);
+        Some(claim)
     }
 }
 
@@ -186,10 +199,11 @@ pub(crate) struct Claim<V> {
     core: Arc<Core>,
     target: Option<PutTarget<V>>,
     ticket: Arc<Ticket>,
-    implicit: CellSet,
-    /// The entry's tags and their cells as they were before the body.
+    /// What the entry depends on, by name, and the cells as they were before the body.
     seen: Vec<(Box<[u8]>, Arc<Cell>)>,
     watch: Arc<Watch>,
+    /// Something that the entry depends on was invalidated between the body's begin and the claim.
+    void: bool,
 }
 
 impl<V> std::fmt::Debug for Claim<V> {
@@ -208,6 +222,9 @@ impl<V> Drop for Claim<V> {
 
 /// A write-through, whatever its value's type.
 pub(crate) trait Redeem<V>: Send {
+    /// The physical key that it claims.
+    fn claimed(&self) -> Option<&[u8]>;
+
     /// Stores `value` in the course of the writer's invalidation. `invalidated` are the names of the tags that the
     /// writer invalidates and that nobody has invalidated yet; those of the entry are replaced, not only killed, and
     /// are taken from the list.
@@ -215,13 +232,17 @@ pub(crate) trait Redeem<V>: Send {
 }
 
 impl<V: Send + Sync + 'static> Redeem<V> for Claim<V> {
+    fn claimed(&self) -> Option<&[u8]> {
+        self.target.as_ref().map(|target| target.key.as_bytes())
+    }
+
     fn redeem(mut self: Box<Self>, value: &Arc<V>, invalidated: &mut Vec<Box<[u8]>>) {
         let Some(target) = self.target.take() else { return };
         let core = Arc::clone(&self.core);
-        let mut cells = self.implicit.clone();
+        let mut cells = CellSet::default();
         let mut life = target.life;
         let mut wanted = true;
-        let mut fits = true;
+        let mut fits = !self.void;
         if let Some(say) = target.on_value {
             let mut late = Vec::new();
             let mut known = CellSet::default();

@@ -16,7 +16,7 @@ use super::sink::{IntoTags, canonical, render};
 use crate::error::Error;
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::shape::{Kept, Returned};
-use crate::tags::Cell;
+use crate::tags::{Cell, Watch};
 use crate::tenant::Tenant;
 
 /// What a write makes invalid.
@@ -33,6 +33,7 @@ pub(crate) struct Targets {
 pub struct WriteSink<'w, V> {
     targets: &'w mut Targets,
     puts: Option<&'w mut Vec<Through<V>>>,
+    watch: Option<&'w Arc<Watch>>,
 }
 
 impl<V> WriteSink<'_, V> {
@@ -83,7 +84,7 @@ impl<V: Send + Sync + 'static> WriteSink<'_, V> {
     /// An entry named after the write: it is stored if nobody touches it from here on.
     pub fn put(&mut self, target: PutTarget<V>) {
         if let Some(puts) = &mut self.puts
-            && let Some(claim) = target.claim()
+            && let Some(claim) = self.watch.and_then(|watch| target.claim(watch))
         {
             puts.push(Through(Box::new(claim)));
         }
@@ -91,17 +92,17 @@ impl<V: Send + Sync + 'static> WriteSink<'_, V> {
 }
 
 impl Targets {
-    fn tag_names(&self, call: &Call<'_>) -> Vec<Box<[u8]>> {
-        self.tags.iter().map(|tag| name::cell(Covers::Tag, call.tenant(), tag).as_slice().into()).collect()
+    /// The cells to kill: those of the tags and of the namespaces.
+    fn names(&self, call: &Call<'_>) -> Vec<Box<[u8]>> {
+        let tags = self.tags.iter().map(|tag| name::cell(Covers::Tag, call.tenant(), tag));
+        let namespaces = self.namespaces.iter().map(|name| name::cell(Covers::Namespace, call.tenant(), name));
+        tags.chain(namespaces).map(|name| name.as_slice().into()).collect()
     }
 
-    /// Makes it all invalid. Tags named in `replaced` were dealt with.
-    fn invalidate(&self, core: &Core, call: &Call<'_>, tags: &[Box<[u8]>], spare: &[Box<[u8]>]) {
-        for name in tags {
+    /// Makes it all invalid: the cells in `names`, and all keys but those in `spare`.
+    fn invalidate(&self, core: &Core, call: &Call<'_>, names: &[Box<[u8]>], spare: &[Box<[u8]>]) {
+        for name in names {
             core.cells.invalidate(name);
-        }
-        for namespace in &self.namespaces {
-            core.cells.invalidate(&name::cell(Covers::Namespace, call.tenant(), namespace));
         }
         for key in self.keys.iter().chain(&self.tags) {
             let physical = physical_key(core, call, key);
@@ -155,6 +156,10 @@ impl<'c> Call<'c> {
             guard: Guard { call: self, targets: Targets::default(), fences: Vec::new(), armed: true },
             shape,
             puts: Vec::new(),
+            watch: match self.core() {
+                Some(core) if self.site.put.is_some() => Some(Arc::new(core.cells.watch())),
+                _ => None,
+            },
         }
     }
 }
@@ -184,7 +189,7 @@ impl Drop for Guard<'_> {
         if self.armed
             && let Some(core) = self.call.core()
         {
-            let tags = self.targets.tag_names(self.call);
+            let tags = self.targets.names(self.call);
             self.targets.invalidate(core, self.call, &tags, &[]);
         }
         self.unfence();
@@ -201,12 +206,14 @@ pub struct Write<'c, S: Returned> {
     guard: Guard<'c>,
     shape: S,
     puts: Vec<Through<S::Value>>,
+    /// Began before the body, where something is written through.
+    watch: Option<Arc<Watch>>,
 }
 
 impl<'c, S: Returned> Write<'c, S> {
     /// Takes what does not mention the result.
     pub fn with(&mut self, say: impl FnOnce(&mut WriteSink<'_, S::Value>)) {
-        say(&mut WriteSink { targets: &mut self.guard.targets, puts: None });
+        say(&mut WriteSink { targets: &mut self.guard.targets, puts: None, watch: None });
     }
 
     /// [`with`](Self::with), by its most common use.
@@ -219,7 +226,7 @@ impl<'c, S: Returned> Write<'c, S> {
     pub async fn begin(&mut self) {
         let Some(core) = self.guard.call.core() else { return };
         let options = &self.guard.call.site.options;
-        let tags = self.guard.targets.tag_names(self.guard.call);
+        let tags = self.guard.targets.names(self.guard.call);
         if options.before {
             self.guard.targets.invalidate(core, self.guard.call, &tags, &[]);
         }
@@ -266,7 +273,7 @@ where
 {
     /// The entry that the result becomes.
     pub fn put(&mut self, target: PutTarget<S::Value>) {
-        if let Some(claim) = target.claim() {
+        if let Some(claim) = self.watch.as_ref().and_then(|watch| target.claim(watch)) {
             self.puts.push(Through(Box::new(claim) as Box<Claim<_>>));
         }
     }
@@ -284,7 +291,8 @@ impl<'c, S: Returned> Written<'c, S> {
     pub fn on_value(&mut self, say: impl FnOnce(&S::Value, &mut WriteSink<'_, S::Value>)) {
         if let Some(value) = self.write.shape.value(&self.ret) {
             let puts = Some(&mut self.write.puts);
-            say(value, &mut WriteSink { targets: &mut self.write.guard.targets, puts });
+            let watch = self.write.watch.as_ref();
+            say(value, &mut WriteSink { targets: &mut self.write.guard.targets, puts, watch });
         }
     }
 
@@ -325,11 +333,12 @@ impl<'c, S: Returned> Written<'c, S> {
             }
             // A fence of our own must not refuse our own result.
             self.write.guard.unfence();
-            let mut tags = self.write.guard.targets.tag_names(call);
+            let mut tags = self.write.guard.targets.names(call);
             tags.sort_unstable();
             tags.dedup();
             // Keys first: what is written through must not be dropped again.
-            self.write.guard.targets.invalidate(core, call, &[], &[]);
+            let spare: Vec<Box<[u8]>> = puts.iter().filter_map(|put| put.0.claimed().map(Into::into)).collect();
+            self.write.guard.targets.invalidate(core, call, &[], &spare);
             through(&self.write.shape, &self.ret, puts, &mut tags);
             for name in &tags {
                 core.cells.invalidate(name);

@@ -201,6 +201,20 @@ pub fn with<V, R>(value: &V, f: impl FnOnce(&V) -> R) -> R {
     f(value)
 }
 
+/// The identity, where generic code names one type in two ways.
+///
+/// # Panics
+///
+/// If the types differ, which no expansion makes happen.
+pub fn retype<A: 'static, B: 'static>(value: A) -> B {
+    let mut slot = Some(value);
+    let slot: &mut dyn std::any::Any = &mut slot;
+    match slot.downcast_mut::<Option<B>>().and_then(Option::take) {
+        Some(value) => value,
+        None => unreachable!("{} is {}", std::any::type_name::<A>(), std::any::type_name::<B>()),
+    }
+}
+
 /// Whether a call succeeded.
 pub fn succeeded<S: Returned>(shape: S, ret: &S::Ret) -> bool {
     shape.succeeded(ret)

@@ -1,1 +1,127 @@
-fn main() {}
+//! Annotated functions in front of a real SQLite database: the same load without and then with the cache.
+//!
+//! - `service.rs`: the annotated functions. Begin there.
+//! - `db.rs`: the database and its queries.
+//! - `load.rs`, `check.rs`: the load, and what makes sure that no read is stale.
+//! - `table.rs`: what is printed.
+//!
+//! Here is what happens, in order.
+
+mod check;
+mod db;
+mod load;
+mod service;
+mod table;
+
+use std::error::Error;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_runtime::{Cache, Engine};
+use clap::{Parser, ValueEnum};
+
+use check::Check;
+use db::Db;
+use load::{Plan, Zipf};
+use table::{Progress, grouped};
+
+/// Runs the same load on a SQLite database without and then with the cache, and checks that no read is stale.
+///
+/// Exit code: 0 no read was stale, 1 some were (or the database failed), 2 an option cannot be used.
+#[derive(Parser)]
+#[command(name = "quickstart")]
+struct Options {
+    /// How long each of the two runs takes
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// Tasks that send requests at the same time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    tasks: u64,
+    /// The map that keeps the entries
+    #[arg(long, value_enum, default_value = "quick_cache")]
+    engine: EngineName,
+    /// Users in the database; there are a hundred to an organisation
+    #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    rows: u64,
+    /// Another seed, other data and other requests
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write past the annotated functions, so that nothing is invalidated: shows that the check finds stale reads
+    #[arg(long, env = "QUICKSTART_BREAK_INVALIDATION", value_parser = clap::builder::BoolishValueParser::new())]
+    break_invalidation: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum EngineName {
+    #[value(name = "quick_cache")]
+    QuickCache,
+    #[value(name = "moka")]
+    Moka,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
+    // 1. A database. The folder goes away with `folder`.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("quickstart.db");
+    let orgs = options.rows.div_ceil(100);
+    let db = Db::create(file.clone(), options.rows, orgs, options.seed).await?;
+    println!("{} users in {} organisations, in {}", grouped(options.rows), grouped(orgs), file.display());
+
+    // 2. The cache: once, at start-up. Annotated functions find it.
+    let engine = match options.engine {
+        EngineName::QuickCache => Engine::QuickCache,
+        EngineName::Moka => Engine::Moka,
+    };
+    let cache = Cache::builder().url("mem://").engine(engine).max_items(100_000).build().await?;
+    cache_runtime::init(cache.clone())?;
+
+    // 3. The load, without and with the cache.
+    let check = Arc::new(Check::new(options.rows, orgs));
+    let plan = Arc::new(Plan {
+        tasks: options.tasks,
+        time: Duration::from_secs(options.seconds),
+        seed: options.seed,
+        users: Zipf::new(options.rows, options.seed),
+        orgs: Zipf::new(orgs, options.seed),
+        break_invalidation: options.break_invalidation,
+    });
+    println!("{} tasks, 98 % reads and 2 % writes, {} s each, engine {engine}\n", options.tasks, options.seconds);
+    if options.break_invalidation {
+        println!("Invalidation is broken on purpose: stale reads are to be expected.\n");
+    }
+
+    let off = Cache::builder().url("mem://").enabled(false).build().await?;
+    let bar = Progress::new("without the cache", plan.time);
+    let without = load::run(&plan, &db, &check, Some(&off), |passed, reads| bar.show(passed, reads)).await?;
+    bar.end(without.reads);
+
+    let bar = Progress::new("with the cache", plan.time);
+    let with = load::run(&plan, &db, &check, None, |passed, reads| bar.show(passed, reads)).await?;
+    bar.end(with.reads);
+
+    // 4. What came of it.
+    println!();
+    table::print(&without, &with, &cache.stats());
+    println!();
+    table::print_catalogue(&cache_runtime::catalogue());
+    cache.close().await?;
+
+    if without.stale + with.stale > 0 {
+        println!("\nSTALE READS. For example:");
+        without.examples.iter().chain(&with.examples).take(3).for_each(|example| println!("  {example}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,109 @@
+//! Hits: annotated functions beside bare maps and `cached`.
+
+use crate::data::{HOT, KEYS, ZIPF, id_of_rank, org_of};
+use crate::harness::{Group, RUNTIME, Run, one_task, two_threads};
+use crate::{ours, peer};
+
+const QUICK: &str = "bare quick_cache, stack-built key";
+const MOKA: &str = "bare moka, stack-built key";
+
+async fn ours_global(id: u64) -> std::sync::Arc<crate::data::User> {
+    ours::shared(id, org_of(id)).await
+}
+
+fn shared(title: &'static str, run: fn(&'static [u64], Which) -> Run, ids: &'static [u64]) -> Group {
+    use Which::*;
+    Group::new(title)
+        .case(QUICK, run(ids, Quick))
+        .case("ours, quick_cache, the global cache", run(ids, Ours))
+        .case("ours, quick_cache, `cache = expr`", run(ids, OursNamed))
+        .case("ours, moka, `cache = expr`", run(ids, OursMoka))
+        .case(MOKA, run(ids, Moka))
+        .case("bare moka with time_to_live", run(ids, MokaTtl))
+        .case("cached, concurrent_cached(max_size, ttl), u64", run(ids, CachedNumber))
+        .case("cached, the same, String key", run(ids, CachedText))
+        .case("cached, the same, String key, async fn", run(ids, CachedTextAsync))
+        .case("papaya (a map: no bound, ttl, recency)", run(ids, Papaya))
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    Quick,
+    Ours,
+    OursNamed,
+    OursMoka,
+    Moka,
+    MokaTtl,
+    CachedNumber,
+    CachedText,
+    CachedTextAsync,
+    Papaya,
+}
+
+/// The cases that return `Arc<User>`, each with its own type, so that calls are direct.
+macro_rules! runs {
+    ($name:ident, $run:ident) => {
+        fn $name(ids: &'static [u64], which: Which) -> Run {
+            match which {
+                Which::Quick => $run(ids, peer::quick),
+                Which::Ours => $run(ids, ours_global),
+                Which::OursNamed => $run(ids, async |id| ours::shared_named(id, org_of(id)).await),
+                Which::OursMoka => $run(ids, async |id| ours::shared_moka(id, org_of(id)).await),
+                Which::Moka => $run(ids, peer::moka),
+                Which::MokaTtl => $run(ids, peer::moka_ttl),
+                Which::CachedNumber => $run(ids, async |id| peer::cached_number(id)),
+                Which::CachedText => $run(ids, async |id| peer::cached_text(id)),
+                Which::CachedTextAsync => $run(ids, peer::cached_text_async),
+                Which::Papaya => $run(ids, peer::papaya),
+            }
+        }
+    };
+}
+runs!(alone, one_task);
+runs!(contended, two_threads);
+
+pub(crate) fn groups() -> Vec<Group> {
+    ours::init();
+    fill();
+    vec![
+        shared("hit: Arc<User>, 10 000 keys zipf, one task", alone, &ZIPF),
+        shared("hit: Arc<User>, one hot key, one task", alone, &HOT),
+        shared("hit: Arc<User>, one hot key, two threads (ns of one thread)", contended, &HOT),
+        shared("hit: Arc<User>, 10 000 keys zipf, two threads (ns of one thread)", contended, &ZIPF),
+        Group::new("hit: User by value, 10 000 keys zipf, one task")
+            .case("bare quick_cache of User, stack-built key", one_task(&ZIPF, peer::quick_by_value))
+            .case("User::clone alone", one_task(&ZIPF, peer::clone_alone))
+            .case("ours, quick_cache, the global cache", one_task(&ZIPF, async |id| ours::by_value(id, org_of(id)).await))
+            .case("ours, moka, `cache = expr`", one_task(&ZIPF, async |id| ours::by_value_moka(id, org_of(id)).await))
+            .case("cached, concurrent_cached(max_size, ttl), u64", one_task(&ZIPF, async |id| peer::cached_number_by_value(id)))
+            .case("cached, the same, String key", one_task(&ZIPF, async |id| peer::cached_text_by_value(id))),
+    ]
+}
+
+/// Every cache holds every key before anything is measured.
+fn fill() {
+    RUNTIME.block_on(async {
+        for _ in 0..2 {
+            for id in (0..KEYS).map(id_of_rank) {
+                ours::shared(id, org_of(id)).await;
+                ours::shared_named(id, org_of(id)).await;
+                ours::shared_moka(id, org_of(id)).await;
+                ours::by_value(id, org_of(id)).await;
+                ours::by_value_moka(id, org_of(id)).await;
+                ours::memoized(id);
+                ours::memoized_auto(id);
+                peer::quick(id).await;
+                peer::quick_by_value(id).await;
+                peer::moka(id).await;
+                peer::moka_ttl(id).await;
+                peer::papaya(id).await;
+                peer::cached_number(id);
+                peer::cached_text(id);
+                peer::cached_text_async(id).await;
+                peer::cached_number_by_value(id);
+                peer::cached_text_by_value(id);
+                peer::clone_alone(id).await;
+            }
+        }
+    });
+}

@@ -1,0 +1,272 @@
+//! The load: many concurrent tasks that read and write, a few users and organisations far more often than the rest.
+#![allow(clippy::disallowed_methods, reason = "the lint keeps the library on one clock; a program may read the time")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use cache_runtime::Cache;
+use hdrhistogram::Histogram;
+use tokio::task::JoinSet;
+
+use crate::check::{Check, Moment, Row};
+use crate::db::{self, Db, DbError, User};
+use crate::service::{Orgs, get_user, get_users, move_user, rename_user, richest_orgs};
+
+/// Of a thousand requests, how many are what. The rest, 810, read one user.
+const WRITE: u32 = 20;
+const RICHEST: u32 = 2;
+const OVERVIEW: u32 = 100;
+const BATCH: u32 = 68;
+
+/// Users in a batch.
+const BATCH_SIZE: usize = 10;
+
+/// What to run.
+pub(crate) struct Plan {
+    pub(crate) tasks: u64,
+    pub(crate) time: Duration,
+    pub(crate) seed: u64,
+    pub(crate) users: Zipf,
+    pub(crate) orgs: Zipf,
+    /// Write to the database past the annotated functions, so that nothing is invalidated.
+    pub(crate) break_invalidation: bool,
+}
+
+/// What happened.
+pub(crate) struct Outcome {
+    pub(crate) time: Duration,
+    pub(crate) reads: u64,
+    pub(crate) writes: u64,
+    /// Read queries that reached the database.
+    pub(crate) queries: u64,
+    /// How long reads took, in nanoseconds.
+    pub(crate) latency: Histogram<u64>,
+    /// Rows whose version was checked.
+    pub(crate) checked: u64,
+    pub(crate) stale: u64,
+    /// The first stale reads of each task, in words.
+    pub(crate) examples: Vec<String>,
+}
+
+/// Runs the load: with `switched_off` as the cache of its tasks, else with the global one.
+pub(crate) async fn run(
+    plan: &Arc<Plan>,
+    db: &Db,
+    check: &Arc<Check>,
+    switched_off: Option<&Cache>,
+    progress: impl Fn(Duration, u64),
+) -> Result<Outcome, DbError> {
+    let signs = Arc::new(Signs::default());
+    let queries = db.queries();
+    let began = Instant::now();
+    let mut tasks = JoinSet::new();
+    for number in 0..plan.tasks {
+        let client = Client::new(number, plan, db, check, &signs);
+        match switched_off.cloned() {
+            Some(cache) => tasks.spawn(async move { cache.scope(client.work()).await }),
+            None => tasks.spawn(client.work()),
+        };
+    }
+    while began.elapsed() < plan.time && !signs.stop.load(Relaxed) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        progress(began.elapsed(), signs.reads.load(Relaxed));
+    }
+    signs.stop.store(true, Relaxed);
+    let time = began.elapsed();
+
+    let mut outcome = Outcome {
+        time,
+        reads: 0,
+        writes: 0,
+        queries: 0,
+        latency: histogram(),
+        checked: 0,
+        stale: 0,
+        examples: Vec::new(),
+    };
+    while let Some(client) = tasks.join_next().await {
+        let client = client.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?;
+        outcome.reads += client.latency.len();
+        outcome.writes += client.writes;
+        outcome.latency += client.latency;
+        outcome.checked += client.checked;
+        outcome.stale += client.stale;
+        outcome.examples.extend(client.examples);
+    }
+    outcome.queries = db.queries() - queries;
+    Ok(outcome)
+}
+
+/// What the tasks and the progress bar tell each other.
+#[derive(Default)]
+struct Signs {
+    stop: AtomicBool,
+    reads: AtomicU64,
+}
+
+/// One task: it sends a request, waits for the answer, checks it, and sends the next.
+struct Client {
+    plan: Arc<Plan>,
+    db: Db,
+    orgs: Orgs,
+    check: Arc<Check>,
+    signs: Arc<Signs>,
+    random: fastrand::Rng,
+    latency: Histogram<u64>,
+    writes: u64,
+    checked: u64,
+    stale: u64,
+    examples: Vec<String>,
+}
+
+impl Client {
+    fn new(number: u64, plan: &Arc<Plan>, db: &Db, check: &Arc<Check>, signs: &Arc<Signs>) -> Self {
+        Self {
+            plan: Arc::clone(plan),
+            db: db.clone(),
+            orgs: Orgs { db: db.clone() },
+            check: Arc::clone(check),
+            signs: Arc::clone(signs),
+            // The same requests in every run.
+            random: fastrand::Rng::with_seed(plan.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            latency: histogram(),
+            writes: 0,
+            checked: 0,
+            stale: 0,
+            examples: Vec::new(),
+        }
+    }
+
+    async fn work(mut self) -> Result<Self, DbError> {
+        while !self.signs.stop.load(Relaxed) {
+            let result = if self.random.u32(..1000) < WRITE { self.write().await } else { self.read().await };
+            if let Err(error) = result {
+                self.signs.stop.store(true, Relaxed);
+                return Err(error);
+            }
+            // The next request has yet to arrive; other tasks have theirs.
+            tokio::task::yield_now().await;
+        }
+        Ok(self)
+    }
+
+    async fn read(&mut self) -> Result<(), DbError> {
+        let kind = self.random.u32(..1000);
+        let moment = self.check.now();
+        if kind < RICHEST {
+            let began = Instant::now();
+            richest_orgs(&self.db, 10).await?;
+            self.took(began);
+        } else if kind < RICHEST + OVERVIEW {
+            let org_id = self.plan.orgs.pick(&mut self.random);
+            let began = Instant::now();
+            let overview = self.orgs.overview(org_id).await?;
+            self.took(began);
+            self.saw(Row::Org(org_id), moment, overview.map(|overview| overview.version));
+        } else if kind < RICHEST + OVERVIEW + BATCH {
+            let ids: Vec<u64> = (0..BATCH_SIZE).map(|_| self.plan.users.pick(&mut self.random)).collect();
+            let began = Instant::now();
+            let users = get_users(&self.db, ids.clone()).await?;
+            self.took(began);
+            for id in ids {
+                self.saw_user(id, moment, users.get(&id).map(|user| &**user));
+            }
+        } else {
+            let user_id = self.plan.users.pick(&mut self.random);
+            let began = Instant::now();
+            let user = get_user(&self.db, user_id).await?;
+            self.took(began);
+            self.saw_user(user_id, moment, user.as_deref());
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self) -> Result<(), DbError> {
+        let (db, past) = (&self.db, self.plan.break_invalidation);
+        let user_id = self.plan.users.pick(&mut self.random);
+        let org_id = self.plan.orgs.pick(&mut self.random);
+        match self.random.u32(..10) {
+            0 => {
+                let name = db::org_name(&mut self.random);
+                let version =
+                    if past { db.rename_org(org_id, name).await? } else { self.orgs.rename(org_id, name).await? };
+                self.check.wrote(Row::Org(org_id), version);
+            }
+            1 => {
+                let moved =
+                    if past { db.move_user(user_id, org_id).await? } else { move_user(db, user_id, org_id).await? };
+                self.check.wrote(Row::User(user_id), moved.user_version);
+                self.check.wrote(Row::Org(moved.left.id), moved.left.version);
+                self.check.wrote(Row::Org(moved.joined.id), moved.joined.version);
+            }
+            _ => {
+                let name = db::user_name(&mut self.random);
+                let version =
+                    if past { db.rename_user(user_id, name).await? } else { rename_user(db, user_id, name).await? };
+                self.check.wrote(Row::User(user_id), version);
+            }
+        }
+        self.writes += 1;
+        Ok(())
+    }
+
+    fn took(&mut self, began: Instant) {
+        self.latency.saturating_record(began.elapsed().as_nanos() as u64);
+        self.signs.reads.fetch_add(1, Relaxed);
+    }
+
+    fn saw_user(&mut self, id: u64, began: Moment, user: Option<&User>) {
+        self.saw(Row::User(id), began, user.filter(|user| user.id == id).map(|user| user.version));
+        if let Some(user) = user {
+            self.saw(Row::Org(user.org_id), began, Some(user.org_version));
+        }
+    }
+
+    /// Checks what a read showed of a row; a row that is not there shows version 0.
+    fn saw(&mut self, row: Row, began: Moment, shown: Option<u64>) {
+        self.checked += 1;
+        let shown = shown.unwrap_or(0);
+        if let Some(required) = self.check.missed(row, began, shown) {
+            self.stale += 1;
+            if self.examples.is_empty() {
+                self.examples.push(format!("{row} was read at version {shown} after version {required} had been written"));
+            }
+        }
+    }
+}
+
+/// From 1 ns to 1 min, to three digits.
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are sound"))
+}
+
+/// Numbers from 0 on of which the n-th most frequent comes up 1/n as often as the first: what traffic looks like.
+pub(crate) struct Zipf {
+    /// Sums of the shares; the last is 1.
+    sums: Vec<f64>,
+    /// Which number is the n-th most frequent.
+    ranks: Vec<u64>,
+}
+
+impl Zipf {
+    pub(crate) fn new(count: u64, seed: u64) -> Self {
+        let mut sums: Vec<f64> = (1..=count)
+            .scan(0.0, |sum, n| {
+                *sum += 1.0 / n as f64;
+                Some(*sum)
+            })
+            .collect();
+        let total = sums.last().copied().unwrap_or(1.0);
+        sums.iter_mut().for_each(|sum| *sum /= total);
+        let mut ranks: Vec<u64> = (0..count).collect();
+        fastrand::Rng::with_seed(seed).shuffle(&mut ranks);
+        Self { sums, ranks }
+    }
+
+    fn pick(&self, random: &mut fastrand::Rng) -> u64 {
+        let point = random.f64();
+        let rank = self.sums.partition_point(|sum| *sum <= point);
+        self.ranks[rank.min(self.ranks.len() - 1)]
+    }
+}

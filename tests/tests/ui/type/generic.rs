@@ -1,0 +1,13 @@
+//! A type parameter that could hide a `Result`.
+use cache_runtime::cache_read;
+
+#[cache_read(key = "x:<T>:<id>")]
+async fn generic<T>(id: u64) -> T
+where
+    T: Clone + Default + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + 'static,
+{
+    let _ = id;
+    T::default()
+}
+
+fn main() {}
