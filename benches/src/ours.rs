@@ -17,6 +17,7 @@ pub(crate) static MOKA: LazyLock<Cache> = LazyLock::new(|| cache(Engine::Moka));
 
 /// What annotated functions use that name no cache.
 pub(crate) fn init() {
+    LazyLock::force(&MOKA);
     cache_runtime::init(QUICK.clone()).expect("this is the only call");
 }
 

@@ -4,7 +4,7 @@
 //! only where it may be the boxed future that `#[async_trait]` leaves behind.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, quote};
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::{
@@ -67,7 +67,7 @@ impl Parse for Function {
         let _: Option<Token![default]> = if input.peek(Token![default]) { Some(input.parse()?) } else { None };
         let sig: Signature = input.parse()?;
         if input.peek(Token![;]) {
-            return Err(input.error("a function without a body cannot be annotated\n\nhelp: annotate the method in the `impl` block"));
+            return Err(input.error("a function without a body cannot be annotated\nhelp: annotate the method in the `impl` block"));
         }
         let TokenTree::Group(body) = input.parse::<TokenTree>()? else {
             return Err(input.error("expected the body of a function"));
@@ -207,7 +207,14 @@ impl Param {
 
     /// Whether its value is still there after a body took it.
     pub(crate) fn survives(&self) -> bool {
-        self.reference() == Some(false) && self.is_plain()
+        self.is_plain() && (self.reference() == Some(false) || self.is_plainly_copy())
+    }
+
+    /// Whether the type is one that everybody knows to be `Copy`. Only to keep expansions short and errors plain: what is
+    /// not recognized is cloned.
+    pub(crate) fn is_plainly_copy(&self) -> bool {
+        const NAMES: [&str; 16] = ["bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize"];
+        matches!(&self.ty, Type::Path(path) if path.qself.is_none() && NAMES.iter().any(|name| path.path.is_ident(name)))
     }
 
     pub(crate) fn has_impl_trait(&self) -> bool {
@@ -374,8 +381,7 @@ pub(crate) fn split_body(body: &Group) -> (TokenStream, TokenStream) {
 
 /// `if false { .. }` that gives `return` and `?` their type, as in tracing: without it errors appear at the attribute.
 pub(crate) fn fake_return(output: &Type) -> TokenStream {
-    let span = Span::mixed_site().located_at(first_span(&output.to_token_stream()));
-    quote_spanned! {span=>
+    q! {
         #[allow(unknown_lints, unused_variables, unreachable_code, clippy::all, clippy::pedantic, clippy::restriction, clippy::nursery)]
         if false {
             let fake: #output = loop {};

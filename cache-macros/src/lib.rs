@@ -8,7 +8,7 @@
 
 /// `quote!` with hygienic local names.
 macro_rules! q {
-    ($($tokens:tt)*) => { ::quote::quote_spanned!(::proc_macro2::Span::mixed_site()=> $($tokens)*) };
+    ($($tokens:tt)*) => { ::quote::quote_spanned!($crate::hygiene::span()=> $($tokens)*) };
 }
 
 mod args;
@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod expand;
 mod function;
+mod hygiene;
 mod item;
 mod model;
 mod suggest;

@@ -60,19 +60,20 @@ pub(crate) fn first_ident(tokens: &TokenStream, name: &str) -> Option<Ident> {
 /// Replaces the names that are handed over by value: `f(x)` becomes `f(clone(&x))`, while `f(&x)` and `x.id` stay.
 ///
 /// That keeps "arguments are captured, references are used again" true without asking for `Clone` where nothing is taken.
-pub(crate) fn clone_moved(tokens: TokenStream, capture: &TokenStream, is_owned: &dyn Fn(&str) -> bool) -> TokenStream {
+pub(crate) fn clone_moved(tokens: TokenStream, runtime: &syn::Path, is_owned: &dyn Fn(&str) -> bool) -> TokenStream {
     let trees: Vec<TokenTree> = tokens.into_iter().collect();
     let mut out = TokenStream::new();
     for (i, tree) in trees.iter().enumerate() {
         match tree {
             TokenTree::Group(group) if !macro_arguments(&trees, i) => {
-                let mut inner = Group::new(group.delimiter(), clone_moved(group.stream(), capture, is_owned));
+                let mut inner = Group::new(group.delimiter(), clone_moved(group.stream(), runtime, is_owned));
                 inner.set_span(group.span());
                 out.extend([TokenTree::Group(inner)]);
             }
             TokenTree::Ident(ident) if alone(&trees, i) && is_owned(&ident.unraw().to_string()) => {
                 let span = Span::mixed_site().located_at(ident.span());
-                out.extend(quote_spanned!(span=> #capture(&#ident)));
+                // A binding of its own, so that a mismatch is about the argument and not about the clone.
+                out.extend(quote_spanned!(span=> { let argument = #runtime::__private::capture(&#ident); argument }));
             }
             other => out.extend([other.clone()]),
         }
@@ -193,7 +194,8 @@ mod tests {
 
     #[test]
     fn only_what_is_taken_is_cloned() {
-        let out = clone_moved(quote!(f(a, &b, c.d, [a], S { x: a })), &quote!(cl), &|_| true).to_string();
-        assert_eq!(out, quote!(f(cl(&a), &b, c.d, [cl(&a)], S { x: cl(&a) })).to_string());
+        let out = clone_moved(quote!(f(a, &b, c.d, [a], S { x: a })), &syn::parse_quote!(rt), &|_| true).to_string();
+        let cloned = quote!({ let argument = rt::__private::capture(&a); argument });
+        assert_eq!(out, quote!(f(#cloned, &b, c.d, [#cloned], S { x: #cloned })).to_string());
     }
 }

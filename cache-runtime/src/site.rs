@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::codec::Codec;
-use crate::key::{template_seed, template_seed_auto, template_seed_resource};
+use crate::key::{mix, template_seed, template_seed_auto, template_seed_resource};
 use crate::policy::{Jitter, Lifetime, Ttl};
 
 /// Stands in a list of templates for an expression whose tags are known only at run time.
@@ -48,7 +48,7 @@ pub struct Site {
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     pub(crate) key: KeyText,
-    pub(crate) seed: u64,
+    seed: u64,
     pub(crate) tags: &'static [&'static str],
     pub(crate) keys: &'static [&'static str],
     pub(crate) patterns: &'static [&'static str],
@@ -253,6 +253,18 @@ impl Site {
         recache_concurrency(limit: u32) this => { this.options.recache_concurrency = limit; }
         /// `recache_mode = background`.
         recache_background() this => { this.options.recache_background = true; }
+    }
+
+    /// Identity of the key's template and of the schema version. Version 1 is the template's own, so that `key!` fits it.
+    #[inline]
+    pub(crate) const fn seed(&self) -> u64 {
+        self.versioned(self.seed)
+    }
+
+    /// Another template's identity, for this site's schema version.
+    #[inline]
+    pub(crate) const fn versioned(&self, template: u64) -> u64 {
+        if self.options.version == 1 { template } else { mix(template, self.options.version as u64) }
     }
 
     /// A small number of its own for each function that was used.

@@ -55,7 +55,7 @@ impl Args {
     fn option(&mut self, input: ParseStream<'_>, attribute: &Attribute, errors: &mut Errors) -> bool {
         let Ok(name) = input.call(Ident::parse_any) else {
             errors.push(input.error(format!(
-                "expected an option\n\nhelp: write `{}`\nnote: options of `{}` are {}",
+                "expected an option\nhelp: write `{}`\nnote: options of `{}` are {}",
                 attribute.example,
                 attribute.name,
                 attribute.names()

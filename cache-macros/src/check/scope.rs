@@ -185,15 +185,16 @@ impl<'a> Scope<'a> {
             return (error_in(text, &hole.range, message), None);
         }
         let mut names: Vec<String> = self.names();
+        if self.when == When::After {
+            names.push("result".to_owned());
+        }
         let near = suggest::closest(name, names.iter().map(String::as_str)).map(str::to_owned);
         let index = near.as_deref().and_then(|near| self.function.binding(near)).map(|(index, _)| index);
         let mut message = Message::new(format!("{} names `{name}`, but `{}` has no such parameter", self.template_name(), self.function.name()))
             .drawn(&text.value(), &(hole.range.start..hole.range.start + name.len().min(hole.range.len())), "not a parameter");
         if let Some(near) = &near {
-            message = message.help(format!("a parameter with a similar name exists: `{near}`"));
-        }
-        if self.when == When::After {
-            names.push("result".to_owned());
+            let what = if near == "result" { "the returned value is called" } else { "a parameter with a similar name exists:" };
+            message = message.help(format!("{what} `{near}`"));
         }
         message = message.note(if names.is_empty() { "there is nothing that a placeholder may name here".to_owned() } else { format!("placeholders may name: {}", suggest::list(&names)) });
         (error_in(text, &hole.range, message), index)
@@ -274,6 +275,8 @@ fn closure_names(expr: &Expr) -> Vec<String> {
 
 /// `.org.id`
 pub(crate) fn fields(names: &[String], span: Span) -> TokenStream {
+    // Hygienic spans, lest rustc offers to replace the whole literal.
+    let span = Span::mixed_site().located_at(span);
     let mut out = TokenStream::new();
     for name in names {
         let dot = syn::Token![.](span);

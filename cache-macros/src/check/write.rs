@@ -39,7 +39,9 @@ pub(crate) fn write(args: &Args, function: &Function, errors: &mut Errors) -> Op
     let put = args.expr("put").and_then(|expr| put(expr, &scope, errors));
     let recache = args.list("recache").iter().filter_map(|expr| recache(expr, &scope, errors)).collect();
 
-    if !args.doubtful(&TARGETS) && !TARGETS.iter().any(|name| args.wrote(name)) {
+    let complete = needs(args, "recache_concurrency", "recache", "recache = [get_user(db, user_id)]", errors)
+        & needs(args, "recache_mode", "recache", "recache = [get_user(db, user_id)]", errors);
+    if complete && !args.doubtful(&TARGETS) && !TARGETS.iter().any(|name| args.wrote(name)) {
         errors.span(
             proc_macro2::Span::call_site(),
             Message::new("`cache_write` has nothing to invalidate")
@@ -47,8 +49,6 @@ pub(crate) fn write(args: &Args, function: &Function, errors: &mut Errors) -> Op
                 .note("`keys`, `namespaces`, `patterns`, `resource`, `put` and `recache` are the other things it can do"),
         );
     }
-    needs(args, "recache_concurrency", "recache", "recache = [get_user(db, user_id)]", errors);
-    needs(args, "recache_mode", "recache", "recache = [get_user(db, user_id)]", errors);
     if args.get("fence").is_some() {
         fence(args, &tags, errors);
     }

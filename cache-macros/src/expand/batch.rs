@@ -102,7 +102,7 @@ fn shape(cx: &Cx<'_>) -> TokenStream {
     let (p, output) = (cx.p(), &cx.function.output);
     let span = Span::mixed_site().located_at(function::first_span(&output.to_token_stream()));
     let evidence = quote_spanned!(span=> #p::batch_storable(shape));
-    let bound = Ident::new("shape", Span::mixed_site());
+    let bound = Ident::new("shape", crate::hygiene::span());
     let inner = Ident::new("shape", span);
     let _ = inner;
     q!(let #bound = #p::batch_shape!(#output); let #bound = #evidence;)

@@ -105,7 +105,7 @@ impl Captures {
         if self.leaves.contains_key(&name) {
             return;
         }
-        let ident = format_ident!("field{}", self.leaves.len(), span = Span::mixed_site());
+        let ident = format_ident!("field{}", self.leaves.len(), span = crate::hygiene::span());
         let fields = &part.fields;
         self.before.extend(q!(let #ident = #p::capture(&#root #fields);));
         self.leaves.insert(name, ident);
@@ -114,7 +114,10 @@ impl Captures {
     fn add_name(&mut self, cx: &Cx<'_>, name: &str, life: Life, inline: bool) {
         let Some((index, binding)) = cx.function.binding(name) else { return };
         let (p, param) = (cx.p(), &cx.function.params[index]);
-        let kept = format_ident!("kept_{}", name, span = Span::mixed_site());
+        let kept = format_ident!("kept_{}", name, span = crate::hygiene::span());
+        if param.is_plain() && param.is_plainly_copy() {
+            return;
+        }
         match (param.reference().filter(|_| param.is_plain()), life) {
             (Some(false), Life::Call) => {}
             // A body that is called gets a reborrow by itself.

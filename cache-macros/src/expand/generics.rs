@@ -120,7 +120,7 @@ pub(super) fn name_lifetimes(ty: &Type, names: &mut Vec<Lifetime>) -> Type {
     struct Names<'a>(&'a mut Vec<Lifetime>);
     impl Names<'_> {
         fn fresh(&mut self) -> Lifetime {
-            let lifetime = Lifetime::new(&format!("'__w{}", self.0.len()), proc_macro2::Span::mixed_site());
+            let lifetime = Lifetime::new(&format!("'__w{}", self.0.len()), crate::hygiene::span());
             self.0.push(lifetime.clone());
             lifetime
         }

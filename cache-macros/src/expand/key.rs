@@ -42,7 +42,7 @@ fn part(cx: &Cx<'_>, part: &Part, captures: Option<&Captures>) -> TokenStream {
     let (first, last) = part.blame;
     let at = |span: Span| Span::mixed_site().located_at(span);
     let place = place(cx, part, captures);
-    let w = Ident::new("w", Span::mixed_site());
+    let w = Ident::new("w", crate::hygiene::span());
     let reference = quote_spanned!(at(first)=> &);
     let last = at(last);
     match part.modifier {
@@ -124,7 +124,7 @@ pub(super) fn computed(cx: &Cx<'_>, function: &syn::Expr, arguments: &[TokenStre
     }
     // Through a function, so that the closure's parameters get their types from the arguments.
     let types: Vec<Ident> = (0..arguments.len()).map(|i| quote::format_ident!("A{i}")).collect();
-    let names: Vec<Ident> = (0..arguments.len()).map(|i| quote::format_ident!("a{i}", span = Span::mixed_site())).collect();
+    let names: Vec<Ident> = (0..arguments.len()).map(|i| quote::format_ident!("a{i}", span = crate::hygiene::span())).collect();
     q!({
         fn __cache_key_with<#(#types,)* R>(build: impl ::core::ops::FnOnce(#(#types),*) -> R, #(#names: #types),*) -> R {
             build(#(#names),*)
@@ -135,7 +135,7 @@ pub(super) fn computed(cx: &Cx<'_>, function: &syn::Expr, arguments: &[TokenStre
 
 /// One element of a list, added to the sink `t`.
 pub(super) fn element(cx: &Cx<'_>, element: &Element, method: &str, captures: Option<&Captures>) -> TokenStream {
-    let ident = |name: &str| Ident::new(name, Span::mixed_site());
+    let ident = |name: &str| Ident::new(name, crate::hygiene::span());
     match element {
         Element::Text(text) => {
             let (method, canonical) = (ident(method), &text.canonical);
@@ -152,7 +152,7 @@ pub(super) fn element(cx: &Cx<'_>, element: &Element, method: &str, captures: Op
 }
 
 fn expr_element(cx: &Cx<'_>, expr: &crate::model::OfValue, method: &str) -> TokenStream {
-    let method = Ident::new(&format!("add_{method}"), Span::mixed_site());
+    let method = Ident::new(&format!("add_{method}"), crate::hygiene::span());
     let tokens = cx.owned_arguments(expr.tokens.clone());
     let result = result(expr.result.as_ref());
     q!(#result t.#method(#tokens);)

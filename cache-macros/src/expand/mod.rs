@@ -14,8 +14,8 @@ mod site;
 mod verb;
 mod write;
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens as _, quote_spanned};
+use proc_macro2::{Ident, TokenStream};
+use quote::ToTokens as _;
 use syn::{Attribute, Meta};
 
 use crate::function::{self, Form, Function};
@@ -60,24 +60,19 @@ impl<'a> Cx<'a> {
 
     /// The expression with what it would take replaced by clones.
     fn owned_arguments(&self, tokens: TokenStream) -> TokenStream {
-        let p = self.p();
-        crate::tokens::clone_moved(tokens, &q!(#p::capture), &|name| {
-            self.function.binding(name).is_some_and(|(index, _)| self.function.params[index].reference().is_none())
+        let runtime = &self.common.runtime;
+        crate::tokens::clone_moved(tokens, runtime, &|name| {
+            self.function.binding(name).is_some_and(|(index, _)| {
+                let param = &self.function.params[index];
+                param.reference().is_none() && !param.is_plainly_copy()
+            })
         })
     }
 
     /// `let bound = name(shape);`, blamed on the return type.
     fn evidence(&self, bound: &str, name: &str) -> TokenStream {
-        let tokens = self.function.output.to_token_stream();
-        let (first, last) = (function::first_span(&tokens), function::last_span(&tokens));
-        let at = |span: Span| Span::mixed_site().located_at(span);
-        let name = Ident::new(name, at(last));
-        let runtime = &self.common.runtime;
-        let shape = Ident::new("shape", at(last));
-        let path = quote_spanned!(at(first)=> #runtime::__private::);
-        let call = quote_spanned!(at(last)=> #name(#shape));
-        let bound = Ident::new(bound, Span::mixed_site());
-        q!(let #bound = #path #call;)
+        let (p, bound, name) = (self.p(), Ident::new(bound, crate::hygiene::span()), Ident::new(name, crate::hygiene::span()));
+        q!(let #bound = #p::#name(shape);)
     }
 
     fn shape(&self) -> TokenStream {
@@ -88,6 +83,11 @@ impl<'a> Cx<'a> {
 
 /// A function in front of which a cache stands.
 pub(crate) fn read(function: &Function, plan: &Read) -> TokenStream {
+    let location = function::first_span(&function.output.to_token_stream());
+    crate::hygiene::located(location, || read_here(function, plan))
+}
+
+fn read_here(function: &Function, plan: &Read) -> TokenStream {
     let cx = Cx::new(function, &plan.common);
     match plan.common.place {
         Place::Name => companion::named(&cx, plan),
@@ -104,9 +104,12 @@ pub(crate) fn read(function: &Function, plan: &Read) -> TokenStream {
 
 /// A function after which entries are no longer valid.
 pub(crate) fn write(function: &Function, plan: &Write) -> TokenStream {
-    let cx = Cx::new(function, &plan.common);
-    let site = site::block(&site::write(&cx, plan));
-    in_place(function, &write::statements(&cx, plan, &site))
+    let location = function::first_span(&function.output.to_token_stream());
+    crate::hygiene::located(location, || {
+        let cx = Cx::new(function, &plan.common);
+        let site = site::block(&site::write(&cx, plan));
+        in_place(function, &write::statements(&cx, plan, &site))
+    })
 }
 
 /// The user's function with `statements` as its body.

@@ -57,7 +57,7 @@ pub(super) fn verb_input(param: &Param) -> TokenStream {
 }
 
 fn positional(index: usize) -> Ident {
-    format_ident!("arg{index}", span = Span::mixed_site())
+    format_ident!("arg{index}", span = crate::hygiene::span())
 }
 
 fn without_mut(pat: &Pat) -> Pat {

@@ -45,14 +45,14 @@ impl Site {
             }
             Element::Expr(_) => q!(#p::UNKNOWN),
         });
-        let method = proc_macro2::Ident::new(method, proc_macro2::Span::mixed_site());
+        let method = proc_macro2::Ident::new(method, crate::hygiene::span());
         let call = q!(#method(&[#(#texts),*]));
         self.call(&call);
     }
 
     fn settings(&mut self, settings: &[Setting]) {
         for Setting { method, argument } in settings {
-            let method = proc_macro2::Ident::new(method, proc_macro2::Span::mixed_site());
+            let method = proc_macro2::Ident::new(method, crate::hygiene::span());
             let p = &self.p;
             let call = match argument {
                 Argument::None => q!(#method()),
@@ -62,7 +62,7 @@ impl Site {
                 }
                 Argument::Bool(on) => q!(#method(#on)),
                 Argument::Codec(name) => {
-                    let name = proc_macro2::Ident::new(name, proc_macro2::Span::mixed_site());
+                    let name = proc_macro2::Ident::new(name, crate::hygiene::span());
                     q!(#method(#p::Codec::#name))
                 }
             };

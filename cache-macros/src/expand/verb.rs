@@ -248,7 +248,7 @@ impl<'a> Verbs<'a> {
         let mut lifetimes: Vec<Lifetime> = Vec::new();
         let types: Vec<Type> = function.params.iter().map(|param| generics::name_lifetimes(&param.ty, &mut lifetimes)).collect();
         let implied = generics::implied_bounds(&function.sig.generics, &types);
-        let names: Vec<_> = (0..types.len()).map(|i| quote::format_ident!("a{i}", span = proc_macro2::Span::mixed_site())).collect();
+        let names: Vec<_> = (0..types.len()).map(|i| quote::format_ident!("a{i}", span = crate::hygiene::span())).collect();
         let own = &function.sig.generics;
         let own_lifetimes = own.lifetimes();
         let others = own.params.iter().filter(|param| !matches!(param, syn::GenericParam::Lifetime(_)));

@@ -79,7 +79,8 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
     }
     if !errors.is_empty() {
         let errors = errors.into_tokens();
-        return quote!({ #errors ::core::unreachable!() });
+        let runtime = &input.runtime;
+        return quote!({ #errors #runtime::Key::new("") });
     }
     let runtime = &input.runtime;
     quote!(#runtime::__private::template_key(#canonical, |#w| { #body }))

@@ -96,7 +96,7 @@ impl Cache {
     /// Runs `work` with this cache as the one that annotated functions use. For tests, and for programs with several.
     ///
     /// Tasks that `work` spawns are outside of it.
-    pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> {
+    pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         SCOPES.store(true, Ordering::Relaxed);
         SCOPED.scope(self.clone(), work)
     }
@@ -112,7 +112,7 @@ impl Tenant {
     /// Runs `work` as this tenant: it sees and changes only this tenant's entries.
     ///
     /// Tasks that `work` spawns are outside of it; give them a scope of their own.
-    pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> {
+    pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         TENANTS.store(true, Ordering::Relaxed);
         TENANT.scope(Some(self.clone()), work)
     }
@@ -124,7 +124,7 @@ impl Tenant {
     }
 
     /// Runs `work` as no tenant, on purpose: what all tenants share.
-    pub fn global<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    pub fn global<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
         TENANTS.store(true, Ordering::Relaxed);
         TENANT.scope(None, work)
     }

@@ -128,8 +128,8 @@ impl<'c> Call<'c> {
     #[inline]
     pub fn key(&self, render: impl FnOnce(&mut KeyWriter)) -> KeyWriter {
         let mut writer = match self.core() {
-            Some(core) => core.writer(self.tenant(), self.site.seed),
-            None => KeyWriter::new(self.site.seed),
+            Some(core) => core.writer(self.tenant(), self.site.seed()),
+            None => KeyWriter::new(self.site.seed()),
         };
         render(&mut writer);
         writer.finish();
@@ -139,9 +139,10 @@ impl<'c> Call<'c> {
     /// The physical key of a logical one (`key_with`).
     pub fn key_from(&self, key: impl Into<Key>) -> KeyWriter {
         let key = key.into();
+        let template = self.site.versioned(key.template());
         let mut writer = match self.core() {
-            Some(core) => core.writer(self.tenant(), key.template()),
-            None => KeyWriter::new(key.template()),
+            Some(core) => core.writer(self.tenant(), template),
+            None => KeyWriter::new(template),
         };
         writer.lit(key.as_str());
         writer.finish();
@@ -173,7 +174,7 @@ impl<'c> Call<'c> {
 
 /// The logical key that `render` writes, for `get_user::key(42)`.
 pub fn logical_key(site: &'static Site, render: impl FnOnce(&mut KeyWriter)) -> Key {
-    let mut writer = KeyWriter::new(site.seed);
+    let mut writer = KeyWriter::new(site.seed());
     render(&mut writer);
     writer.into_key()
 }
