@@ -8,7 +8,7 @@ mod read;
 mod scope;
 mod write;
 
-pub(crate) use read::read;
+pub(crate) use read::{guess, read};
 pub(crate) use scope::{Scope, When, fields, template_problem};
 pub(crate) use write::write;
 

@@ -87,6 +87,53 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
     })
 }
 
+/// What the verbs of a function with mistakes most likely take.
+pub(crate) fn guess(args: &Args, function: &Function) -> Read {
+    let errors = &mut Errors::default();
+    let skipped = cover::skipped(function, args.skipped(), errors);
+    let batch = batch(args, function, errors);
+    let scope = Scope { element: batch.as_ref().map(|batch| &batch.element), ..Scope::new(function, "key", When::Before) };
+    let named = args.expr("key").filter(|expr| !is_auto(expr)).map(|expr| text_key(expr, &scope, errors));
+    let mut selecting = match named {
+        Some(Ok(text)) => text.uses,
+        Some(Err(Failed::Names(near, mut uses))) => {
+            uses.params.extend(near.into_iter().flatten());
+            uses
+        }
+        _ => {
+            let params = 0..function.params.len();
+            Uses { params: params.filter(|index| !skipped.params.contains(index) && !function.params[*index].ignored).collect(), ..Uses::default() }
+        }
+    };
+    selecting.params.extend(batch.as_ref().map(|batch| batch.param));
+    for extra in ["namespace", "cache"].into_iter().filter_map(|name| args.expr(name)) {
+        selecting.add(&match literal(extra) {
+            Some(text) => scope.template(text, errors).map(|text| text.uses).unwrap_or_default(),
+            None => scope.expression(extra, errors).uses,
+        });
+    }
+    let mut storing = selecting.clone();
+    let after = Scope { when: When::After, what: "tag", ..scope };
+    args.list("tags").iter().filter_map(|expr| after.element(expr, errors)).for_each(|tag| storing.add(tag.uses()));
+    Read {
+        common: common(args, place(function, args, errors)),
+        memoize: false,
+        key: Key::Text(Text { canonical: String::new(), segments: Vec::new(), uses: Uses::default() }),
+        namespace: None,
+        ttl: None,
+        ttl_uses: Uses::default(),
+        tags: Vec::new(),
+        bypass: None,
+        store_if: None,
+        store_unless: None,
+        batch,
+        settings: Vec::new(),
+        fails: None,
+        selecting,
+        storing,
+    }
+}
+
 fn renamed(scope: &Scope<'_>, expr: Expr) -> Expr {
     match scope.function.self_ident.as_ref().filter(|ident| *ident != "self") {
         Some(ident) => Expr::Verbatim(crate::tokens::rename_self(expr.to_token_stream(), ident)),

@@ -1,7 +1,7 @@
 //! Where generated functions live: a type beside a free function, or further functions beside a method.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens as _, format_ident};
+use proc_macro2::{Ident, TokenStream};
+use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 
 use super::flow::{self, Body};
@@ -102,7 +102,7 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
 pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let function = cx.function;
     let Function { vis, sig, form, output, .. } = function;
-    let (p, runtime, turbofish) = (cx.p(), &cx.common.runtime, function.turbofish());
+    let (p, turbofish) = (cx.p(), function.turbofish());
     let name = sig.ident.unraw();
     let ident = |text: String| Ident::new(&text, sig.ident.span());
     let (of_site, of_call, of_body_fn) = (ident(format!("__{name}_site")), ident(format!("__{name}_call")), ident(format!("__{name}_body")));
@@ -150,31 +150,13 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
             let this = &receiver.self_token;
             q!(&#this,)
         });
-        let this_argument = function.receiver().map(|receiver| {
-            let this = &receiver.self_token;
-            q!(#this,)
-        });
-        let put = verbs.hidden_target(&q!(#of_put), &this.clone().unwrap_or_default());
-        let entry_inputs = verbs.inputs(&plan.storing);
-        let generics = verbs.generics(&entry_inputs, &plan.storing, true);
-        let (params, _, clause) = generics.split_for_impl();
-        let (params, value) = (params.to_token_stream(), verbs.type_of("ValueOf"));
-        let names = generics.params.iter().filter_map(|param| match param {
-            syn::GenericParam::Type(param) => Some(param.ident.clone()),
-            syn::GenericParam::Const(param) => Some(param.ident.clone()),
-            _ => None,
-        });
-        let _ = (this_argument, names);
-        let handle = verbs.handle();
-        let doc = format!("The entry of [`Self::{name}`] for these arguments: invalidate it, look at it, replace it.");
-        q!(
-            #put
-            #[doc = #doc]
-            #[must_use]
-            #vis fn #of_entry #params(#this #(#entry_inputs),*) -> #runtime::Entry<#value> #clause {
-                #handle
-            }
-        )
+        let (this, put) = {
+            let this = this.unwrap_or_default();
+            let put = verbs.hidden_target(&q!(#of_put), &this);
+            (this, put)
+        };
+        let entry = verbs.entry(&of_entry, &this);
+        q!(#put #entry)
     } else {
         TokenStream::new()
     };
@@ -268,9 +250,4 @@ fn forwarding_signature(function: &Function, name: &Ident, inputs: &[TokenStream
 
 fn generics_comma(inputs: &[TokenStream]) -> TokenStream {
     if inputs.is_empty() { TokenStream::new() } else { q!(,) }
-}
-
-#[allow(dead_code)]
-fn hidden(name: &str) -> Ident {
-    format_ident!("__{name}", span = Span::call_site())
 }

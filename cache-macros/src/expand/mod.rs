@@ -6,6 +6,7 @@
 mod batch;
 mod capture;
 mod companion;
+mod fallback;
 mod flow;
 mod generics;
 mod key;
@@ -13,6 +14,9 @@ mod signature;
 mod site;
 mod verb;
 mod write;
+
+pub(crate) use fallback::fallback;
+pub(crate) use generics::without_lifetimes;
 
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens as _;
@@ -164,9 +168,3 @@ fn split_attributes(function: &Function) -> Attributes {
     split
 }
 
-/// What is emitted beside a function whose attribute has mistakes.
-pub(crate) fn fallback(_: &Function, _: &crate::args::Args) -> TokenStream {
-    TokenStream::new()
-}
-
-pub(crate) use generics::without_lifetimes;

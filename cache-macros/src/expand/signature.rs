@@ -1,6 +1,6 @@
 //! Parameter lists of generated functions, and the arguments that pass them on.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, TokenStream};
 use quote::format_ident;
 use syn::visit_mut::{self, VisitMut};
 use syn::{Pat, PatIdent};

@@ -1,6 +1,6 @@
 //! The verbs of a companion: invalidate, peek, put, and so on, for the parameters that select an entry.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens as _, quote};
 use syn::{Generics, Lifetime, Type};
 
@@ -17,11 +17,26 @@ pub(super) struct Verbs<'a> {
     plan: &'a Read,
     /// An expression for the site.
     site: TokenStream,
+    /// Signatures only.
+    stub: bool,
 }
 
 impl<'a> Verbs<'a> {
     pub(super) fn new(cx: &'a Cx<'a>, plan: &'a Read, site: TokenStream) -> Self {
-        Self { cx, plan, site }
+        Self { cx, plan, site, stub: false }
+    }
+
+    /// The signatures alone, for a function whose attribute has mistakes.
+    pub(super) fn stub(cx: &'a Cx<'a>, plan: &'a Read) -> Self {
+        Self { cx, plan, site: TokenStream::new(), stub: true }
+    }
+
+    pub(super) fn is_batch(&self) -> bool {
+        self.plan.batch.is_some()
+    }
+
+    fn body(&self, body: TokenStream) -> TokenStream {
+        if self.stub { q!(::core::unreachable!()) } else { body }
     }
 
     fn is_sync(&self) -> bool {
@@ -86,7 +101,7 @@ impl<'a> Verbs<'a> {
     }
 
     /// `let at = ..; let key = ..;`
-    fn entry(&self) -> TokenStream {
+    fn looked_up(&self) -> TokenStream {
         let at = self.cx.at(&self.site);
         let key = key::binding(self.cx, &self.plan.key);
         q!(#at #key)
@@ -102,6 +117,7 @@ impl<'a> Verbs<'a> {
         let (p, vis, doc) = (self.cx.p(), &self.cx.function.vis, Self::doc(doc));
         let (params, _, clause) = generics.split_for_impl();
         let params = params.to_token_stream();
+        let (body, now) = (self.body(body.clone()), self.body(now.clone()));
         if self.is_sync() {
             q!(#doc #vis fn #name #params(#(#inputs),*) -> #p::Immediate<#output> #clause { #now })
         } else {
@@ -115,12 +131,12 @@ impl<'a> Verbs<'a> {
         let generics = self.generics(&inputs, &self.plan.selecting, false);
         let output = q!(::core::result::Result<(), #p::Error>);
         let doc = "Drops the entry of these arguments, everywhere.";
-        let entry = self.entry();
+        let entry = self.looked_up();
         self.verb(doc, &q!(invalidate), &generics, &inputs, &output, &q!(#entry at.invalidate(&key).await), &q!(#entry #p::immediate(at.invalidate_now(&key))))
     }
 
     pub(super) fn peek(&self) -> TokenStream {
-        let (p, entry, out) = (self.cx.p(), self.entry(), self.type_of("OutOf"));
+        let (p, entry, out) = (self.cx.p(), self.looked_up(), self.type_of("OutOf"));
         let inputs = self.inputs(&self.plan.selecting);
         let generics = self.generics(&inputs, &self.plan.selecting, true);
         let shape = flow::shape(self.cx, self.plan);
@@ -156,6 +172,17 @@ impl<'a> Verbs<'a> {
         )
     }
 
+    /// `f_entry(..) -> Entry`, for methods.
+    pub(super) fn entry(&self, name: &Ident, receiver: &TokenStream) -> TokenStream {
+        let (vis, runtime, value) = (&self.cx.function.vis, &self.cx.common.runtime, self.type_of("ValueOf"));
+        let inputs = self.inputs(&self.plan.storing);
+        let generics = self.generics(&inputs, &self.plan.storing, true);
+        let (params, _, clause) = generics.split_for_impl();
+        let (params, handle) = (params.to_token_stream(), self.body(self.handle()));
+        let doc = Self::doc(&format!("The entry of [`Self::{}`] for these arguments: invalidate it, look at it, replace it.", self.cx.function.name()));
+        q!(#doc #[must_use] #vis fn #name #params(#receiver #(#inputs),*) -> #runtime::Entry<#value> #clause { #handle })
+    }
+
     /// The statements that end in a `PutTarget`.
     fn target(&self) -> TokenStream {
         let (statements, put) = (self.target_statements(), self.retyped(q!(put)));
@@ -163,7 +190,7 @@ impl<'a> Verbs<'a> {
     }
 
     /// The statements that end in an `Entry`, which can be put with everything that the function would put.
-    pub(super) fn handle(&self) -> TokenStream {
+    fn handle(&self) -> TokenStream {
         let statements = self.target_statements();
         let entry = self.retyped(q!(put.into_entry()));
         q!(#statements #entry)
@@ -171,7 +198,7 @@ impl<'a> Verbs<'a> {
 
     fn target_statements(&self) -> TokenStream {
         let (cx, plan, p) = (self.cx, self.plan, self.cx.p());
-        let (entry, shape) = (self.entry(), flow::shape(cx, plan));
+        let (entry, shape) = (self.looked_up(), flow::shape(cx, plan));
         let before = flow::before(cx, plan, &q!(put));
         let after = After::new(plan);
         let captures = Captures::new(cx, &after.needs(), Life::Owned, false);
@@ -189,7 +216,7 @@ impl<'a> Verbs<'a> {
         let inputs = self.inputs(&self.plan.storing);
         let generics = self.generics(&inputs, &self.plan.storing, true);
         let (params, _, clause) = generics.split_for_impl();
-        let (params, target) = (params.to_token_stream(), self.target());
+        let (params, target) = (params.to_token_stream(), self.body(self.target()));
         q!(#[doc(hidden)] #vis fn #name #params(#receiver #(#inputs),*) -> #p::PutTarget<#value> #clause { #target })
     }
 
@@ -209,6 +236,7 @@ impl<'a> Verbs<'a> {
                 q!(#p::logical_key(#site, |w| { #body }))
             }
         };
+        let body = self.body(body);
         q!(#doc #[must_use] #vis fn key #params(#(#inputs),*) -> #runtime::Key #clause { #body })
     }
 
@@ -228,8 +256,9 @@ impl<'a> Verbs<'a> {
         let inputs = self.inputs(&uses);
         let generics = self.generics(&inputs, &uses, false);
         let (params, _, clause) = generics.split_for_impl();
+        let body = self.body(q!(#at at.stats()));
         let (params, doc) = (params.to_token_stream(), Self::doc("What the cache did for this function so far."));
-        q!(#doc #[must_use] #vis fn stats #params(#(#inputs),*) -> #runtime::FunctionStats #clause { #at at.stats() })
+        q!(#doc #[must_use] #vis fn stats #params(#(#inputs),*) -> #runtime::FunctionStats #clause { #body })
     }
 
     fn cache_uses(&self) -> Uses {
@@ -254,6 +283,10 @@ impl<'a> Verbs<'a> {
         let others = own.params.iter().filter(|param| !matches!(param, syn::GenericParam::Lifetime(_)));
         let predicates = own.where_clause.iter().flat_map(|clause| &clause.predicates);
         let dot_await = (!self.is_sync()).then(|| q!(.await));
+        let body = self.body(q!(#p::warm(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(items), move |item| {
+                    let (#(#names,)*) = #p::IntoArgs::into_args(with(item));
+                    async move { #p::succeeded(#p::shape!(#output), &#call(#p::Mode::Read, #(#names),*)#dot_await) }
+                }))));
         let doc = Self::doc("Calls the function for every item, several at a time, so that later calls are hits.");
         q!(
             #doc
@@ -268,10 +301,7 @@ impl<'a> Verbs<'a> {
                 #(#implied,)*
                 #(#predicates,)*
             {
-                #p::warm(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(items), move |item| {
-                    let (#(#names,)*) = #p::IntoArgs::into_args(with(item));
-                    async move { #p::succeeded(#p::shape!(#output), &#call(#p::Mode::Read, #(#names),*)#dot_await) }
-                }))
+                #body
             }
         )
     }

@@ -131,7 +131,7 @@ fn recache(cx: &Cx<'_>, plan: &Write, owned: Option<&Captures>) -> TokenStream {
     let chain = |calls: Vec<&Call>| {
         let calls = calls.into_iter().map(|call| {
             let tokens = cx.owned_arguments(call.call.tokens.clone());
-            q!(.call(#tokens))
+            q!(.call(async { #p::succeeds!(#tokens.await) }))
         });
         q!(#p::Recaches::new()#(#calls)*)
     };

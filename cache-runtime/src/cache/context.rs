@@ -9,7 +9,10 @@ use super::Cache;
 use super::report;
 use crate::config::CacheConfig;
 use crate::engine::call::{Call, Held};
+use crate::engine::recache::Report;
+use crate::engine::write::Invalidated;
 use crate::error::{Error, ErrorKind};
+use crate::shape::Returned;
 use crate::site::Site;
 use crate::tenant::Tenant;
 
@@ -154,5 +157,20 @@ impl<'c> Call<'c> {
     #[inline]
     pub fn of(site: &'static Site, cache: &'c Cache) -> Self {
         Self::new(Some(Held::Borrowed(&cache.core)), site, tenant())
+    }
+}
+
+impl<S: Returned> Invalidated<'_, S> {
+    /// Runs recaches in the background, in this task's cache and as its tenant.
+    pub fn background(&self, work: impl Future<Output = Report> + Send + 'static) {
+        let scoped = if SCOPES.load(Ordering::Relaxed) { SCOPED.try_with(Clone::clone).ok() } else { None };
+        let tenant = tenant();
+        self.start(async move {
+            let work = TENANT.scope(tenant, work);
+            match scoped {
+                Some(cache) => SCOPED.scope(cache, work).await,
+                None => work.await,
+            }
+        });
     }
 }

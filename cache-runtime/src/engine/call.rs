@@ -85,6 +85,15 @@ impl<'c> Call<'c> {
         if self.refusal.is_some() { None } else { self.held.as_ref().map(Held::core) }
     }
 
+    /// The cache that has to hear of an invalidation: also one that is not used just now, since it may be again. Who has
+    /// no tenant does not say whose entries are meant.
+    pub(crate) fn reachable(&self) -> Option<&Arc<Core>> {
+        match self.refusal {
+            None | Some(Refusal::Off) => self.held.as_ref().map(Held::core),
+            Some(Refusal::NoCache | Refusal::NoTenant) => None,
+        }
+    }
+
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }

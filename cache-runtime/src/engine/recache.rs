@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 /// How recaches went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Came to their end.
+    /// Succeeded.
     pub done: u64,
-    /// Panicked.
+    /// Returned `Err` or panicked.
     pub failed: u64,
 }
 
@@ -22,7 +22,7 @@ pub struct Recaches;
 
 /// A recache after others.
 #[derive(Debug)]
-pub struct Then<C, F: Future> {
+pub struct Then<C, F> {
     before: C,
     future: Option<Pin<Box<F>>>,
     started: bool,
@@ -35,17 +35,17 @@ impl Recaches {
         Self
     }
 
-    /// Adds one.
+    /// Adds one, which says whether it succeeded.
     #[must_use]
-    pub fn call<F: Future>(self, future: F) -> Then<Self, F> {
+    pub fn call<F: Future<Output = bool>>(self, future: F) -> Then<Self, F> {
         Then { before: self, future: Some(Box::pin(future)), started: false }
     }
 }
 
-impl<C, F: Future> Then<C, F> {
+impl<C, F> Then<C, F> {
     /// Adds one.
     #[must_use]
-    pub fn call<G: Future>(self, future: G) -> Then<Self, G> {
+    pub fn call<G: Future<Output = bool>>(self, future: G) -> Then<Self, G> {
         Then { before: self, future: Some(Box::pin(future)), started: false }
     }
 }
@@ -62,7 +62,7 @@ impl RecacheChain for Recaches {
     }
 }
 
-impl<C: RecacheChain, F: Future> RecacheChain for Then<C, F> {
+impl<C: RecacheChain, F: Future<Output = bool>> RecacheChain for Then<C, F> {
     fn poll_chain(&mut self, cx: &mut Context<'_>, free: &mut usize, report: &mut Report) -> Poll<()> {
         let before = self.before.poll_chain(cx, free, report);
         let Some(future) = &mut self.future else { return before };
@@ -75,8 +75,8 @@ impl<C: RecacheChain, F: Future> RecacheChain for Then<C, F> {
                 *free = free.saturating_sub(1);
                 return Poll::Pending;
             }
-            Ok(Poll::Ready(_)) => report.done += 1,
-            Err(_) => report.failed += 1,
+            Ok(Poll::Ready(true)) => report.done += 1,
+            Ok(Poll::Ready(false)) | Err(_) => report.failed += 1,
         }
         self.future = None;
         before

@@ -176,7 +176,7 @@ struct Guard<'c> {
 
 impl Guard<'_> {
     fn unfence(&mut self) {
-        if let Some(core) = self.call.core() {
+        if let Some(core) = self.call.reachable() {
             for (name, mark) in self.fences.drain(..) {
                 core.cells.unfence(&name, &mark);
             }
@@ -187,7 +187,7 @@ impl Guard<'_> {
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if self.armed
-            && let Some(core) = self.call.core()
+            && let Some(core) = self.call.reachable()
         {
             let tags = self.targets.names(self.call);
             self.targets.invalidate(core, self.call, &tags, &[]);
@@ -224,7 +224,7 @@ impl<'c, S: Returned> Write<'c, S> {
     /// `before` and `fence`.
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn begin(&mut self) {
-        let Some(core) = self.guard.call.core() else { return };
+        let Some(core) = self.guard.call.reachable() else { return };
         let options = &self.guard.call.site.options;
         let tags = self.guard.targets.names(self.guard.call);
         if options.before {
@@ -327,7 +327,7 @@ impl<'c, S: Returned> Written<'c, S> {
     ) -> Invalidated<'c, S> {
         let call = self.write.guard.call;
         let puts = std::mem::take(&mut self.write.puts);
-        if let (true, Some(core)) = (self.succeeded, call.core()) {
+        if let (true, Some(core)) = (self.succeeded, call.reachable()) {
             if let Some(function) = call.function() {
                 function.counters.invalidations.increment();
             }
@@ -412,20 +412,19 @@ impl<'c, S: Returned> Invalidated<'c, S> {
         }
     }
 
-    /// Runs recaches in the background.
-    pub fn background(&self, work: impl Future<Output = recache::Report> + Send + 'static) {
+    /// Starts background work that reports to this call. It brings its own context; see `cache::context`.
+    pub(crate) fn start(&self, work: impl Future<Output = recache::Report> + Send + 'static) {
         let Some(core) = self.call.core() else { return };
         if !self.succeeded {
             return;
         }
         let owned = self.call.to_owned_call();
-        let counters = &core.function(self.call.site).counters;
         let started = core.spawn(async move {
             let report = work.await;
             count(&owned, &report);
         });
         if !started {
-            counters.recache_failures.increment();
+            core.function(self.call.site).counters.recache_failures.increment();
         }
     }
 

@@ -45,6 +45,19 @@ macro_rules! __shape {
 }
 pub use crate::__shape as shape;
 
+/// Whether an annotated function's result is a success, whatever its type.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __succeeds {
+    ($ret:expr) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::{PeelNoArc as _, PeelNoOption as _, PeelNoResult as _, PeelResult as _};
+        let ret = $ret;
+        $crate::__private::succeeded($crate::__private::Probe::of(&ret).peel_result().peel_option().peel_arc(), &ret)
+    }};
+}
+pub use crate::__succeeds as succeeds;
+
 /// Classifies a batch function's return type.
 #[doc(hidden)]
 #[macro_export]

@@ -186,14 +186,14 @@ impl Client {
         let (db, past) = (&self.db, self.plan.break_invalidation);
         let user_id = self.plan.users.pick(&mut self.random);
         let org_id = self.plan.orgs.pick(&mut self.random);
-        match self.random.u32(..10) {
+        match self.random.u32(..100) {
             0 => {
                 let name = db::org_name(&mut self.random);
                 let version =
                     if past { db.rename_org(org_id, name).await? } else { self.orgs.rename(org_id, name).await? };
                 self.check.wrote(Row::Org(org_id), version);
             }
-            1 => {
+            1..=4 => {
                 let moved =
                     if past { db.move_user(user_id, org_id).await? } else { move_user(db, user_id, org_id).await? };
                 self.check.wrote(Row::User(user_id), moved.user_version);
