@@ -53,7 +53,7 @@ fn run(
         Some(expanded) if errors.is_empty() => expanded,
         _ => {
             let (item, errors) = (function.to_original(), errors.into_tokens());
-            let stub = if std::ptr::eq(attribute, &raw const args::WRITE) { TokenStream::new() } else { expand::fallback(&function, &args) };
+            let stub = if attribute.name == args::WRITE.name { TokenStream::new() } else { expand::fallback(&function, &args) };
             quote!(#item #stub #errors)
         }
     }

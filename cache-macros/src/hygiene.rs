@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 
-use proc_macro2::Span;
+use proc_macro2::{Group, Span, TokenStream, TokenTree};
 
 thread_local! {
     static LOCATION: Cell<Option<Span>> = const { Cell::new(None) };
@@ -16,6 +16,22 @@ thread_local! {
 pub(crate) fn span() -> Span {
     let location = LOCATION.with(Cell::get);
     location.map_or_else(Span::mixed_site, |location| Span::mixed_site().located_at(location))
+}
+
+/// `tokens` at another place, seeing the same names.
+pub(crate) fn relocated(tokens: TokenStream, location: Span) -> TokenStream {
+    tokens
+        .into_iter()
+        .map(|mut tree| {
+            if let TokenTree::Group(group) = &tree {
+                let mut inner = Group::new(group.delimiter(), relocated(group.stream(), location));
+                inner.set_span(group.span().located_at(location));
+                return TokenTree::Group(inner);
+            }
+            tree.set_span(tree.span().located_at(location));
+            tree
+        })
+        .collect()
 }
 
 /// Runs `work` with generated tokens at `location`.

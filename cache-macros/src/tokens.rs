@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
-use quote::quote_spanned;
+use quote::{ToTokens as _, quote_spanned};
 use syn::ext::IdentExt as _;
 
 /// Names used as values in `tokens`, the captured ones of format strings included.
@@ -72,6 +72,7 @@ pub(crate) fn clone_moved(tokens: TokenStream, runtime: &syn::Path, is_owned: &d
             }
             TokenTree::Ident(ident) if alone(&trees, i) && is_owned(&ident.unraw().to_string()) => {
                 let span = Span::mixed_site().located_at(ident.span());
+                let runtime = crate::hygiene::relocated(runtime.to_token_stream(), ident.span());
                 // A binding of its own, so that a mismatch is about the argument and not about the clone.
                 out.extend(quote_spanned!(span=> { let argument = #runtime::__private::capture(&#ident); argument }));
             }

@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use crate::cell::CellSet;
 use crate::clock::{Nanos, alive_now};
 use crate::record::Stored;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
-use crate::tags::{CellSet, Watch};
+use crate::tags::Watch;
 
 /// A leader that was woken and not polled for this long counts as abandoned (a future that its owner forgot).
 pub(crate) const ABANDONED_AFTER: Duration = Duration::from_secs(1);

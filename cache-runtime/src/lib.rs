@@ -41,6 +41,7 @@
 extern crate self as cache_runtime;
 
 mod cache;
+mod cell;
 mod clock;
 mod codec;
 mod config;

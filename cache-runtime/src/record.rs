@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::cell::CellSet;
 use crate::clock::{FOREVER, Nanos};
 use crate::policy::Lifetime;
-use crate::tags::CellSet;
 
 /// A typed value behind a type-erased pointer; a hit never decodes.
 pub(crate) type Erased = Arc<dyn Any + Send + Sync>;

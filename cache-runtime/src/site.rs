@@ -61,6 +61,8 @@ pub struct Site {
     index: OnceLock<usize>,
     /// The stored type, learnt at first use.
     pub(crate) value: OnceLock<&'static str>,
+    /// The stored type, where the expansion could name it.
+    declared: Option<fn() -> &'static str>,
 }
 
 /// What an attribute's options say, where they are constants.
@@ -151,6 +153,7 @@ impl Site {
             options: DEFAULTS,
             index: OnceLock::new(),
             value: OnceLock::new(),
+            declared: None,
         }
     }
 
@@ -201,6 +204,8 @@ impl Site {
         recaches(names: &'static [&'static str]) this => { this.recaches = names; }
         /// The namespace of a read.
         namespace_text(text: &'static str) this => { this.namespace = Some(text); }
+        /// The stored type's name.
+        value(name: fn() -> &'static str) this => { this.declared = Some(name); }
         /// `ttl` in milliseconds.
         ttl_ms(ms: u64) this => { this.options.life = Lifetime::For(Duration::from_millis(ms)); }
         /// `ttl` by bucket.
@@ -253,6 +258,11 @@ impl Site {
         recache_concurrency(limit: u32) this => { this.options.recache_concurrency = limit; }
         /// `recache_mode = background`.
         recache_background() this => { this.options.recache_background = true; }
+    }
+
+    /// The stored type's name, where it is known.
+    pub(crate) fn value_name(&self) -> Option<&'static str> {
+        self.value.get().copied().or_else(|| self.declared.map(|name| name()))
     }
 
     /// Identity of the key's template and of the schema version. Version 1 is the template's own, so that `key!` fits it.

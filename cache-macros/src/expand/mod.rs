@@ -39,8 +39,13 @@ impl<'a> Cx<'a> {
 
     /// The private module of the runtime.
     fn p(&self) -> TokenStream {
-        let runtime = &self.common.runtime;
+        let runtime = self.runtime();
         q!(#runtime::__private)
+    }
+
+    /// The runtime crate, at the place of the generated tokens: a path that begins elsewhere would be blamed there.
+    fn runtime(&self) -> TokenStream {
+        crate::hygiene::relocated(self.common.runtime.to_token_stream(), crate::hygiene::span())
     }
 
     /// The cache that this call works with.
@@ -64,8 +69,7 @@ impl<'a> Cx<'a> {
 
     /// The expression with what it would take replaced by clones.
     fn owned_arguments(&self, tokens: TokenStream) -> TokenStream {
-        let runtime = &self.common.runtime;
-        crate::tokens::clone_moved(tokens, runtime, &|name| {
+        crate::tokens::clone_moved(tokens, &self.common.runtime, &|name| {
             self.function.binding(name).is_some_and(|(index, _)| {
                 let param = &self.function.params[index];
                 param.reference().is_none() && !param.is_plainly_copy()

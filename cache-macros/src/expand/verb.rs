@@ -174,7 +174,7 @@ impl<'a> Verbs<'a> {
 
     /// `f_entry(..) -> Entry`, for methods.
     pub(super) fn entry(&self, name: &Ident, receiver: &TokenStream) -> TokenStream {
-        let (vis, runtime, value) = (&self.cx.function.vis, &self.cx.common.runtime, self.type_of("ValueOf"));
+        let (vis, runtime, value) = (&self.cx.function.vis, self.cx.runtime(), self.type_of("ValueOf"));
         let inputs = self.inputs(&self.plan.storing);
         let generics = self.generics(&inputs, &self.plan.storing, true);
         let (params, _, clause) = generics.split_for_impl();
@@ -221,7 +221,7 @@ impl<'a> Verbs<'a> {
     }
 
     pub(super) fn key(&self) -> TokenStream {
-        let (p, runtime, vis) = (self.cx.p(), &self.cx.common.runtime, &self.cx.function.vis);
+        let (p, runtime, vis) = (self.cx.p(), self.cx.runtime(), &self.cx.function.vis);
         let inputs = self.inputs(&self.plan.selecting);
         let generics = self.generics(&inputs, &self.plan.selecting, false);
         let (params, _, clause) = generics.split_for_impl();
@@ -251,7 +251,7 @@ impl<'a> Verbs<'a> {
     }
 
     pub(super) fn stats(&self) -> TokenStream {
-        let (runtime, vis) = (&self.cx.common.runtime, &self.cx.function.vis);
+        let (runtime, vis) = (self.cx.runtime(), &self.cx.function.vis);
         let (uses, at) = (self.cache_uses(), self.cx.at(&self.site));
         let inputs = self.inputs(&uses);
         let generics = self.generics(&inputs, &uses, false);
@@ -287,13 +287,19 @@ impl<'a> Verbs<'a> {
                     let (#(#names,)*) = #p::IntoArgs::into_args(with(item));
                     async move { #p::succeeded(#p::shape!(#output), &#call(#p::Mode::Read, #(#names),*)#dot_await) }
                 }))));
+        // An opaque type needs a body.
+        let calls = if self.stub {
+            q!(::core::iter::Empty<::core::future::Ready<bool>>)
+        } else {
+            q!(impl ::core::iter::Iterator<Item = impl ::core::future::Future<Output = bool>>)
+        };
         let doc = Self::doc("Calls the function for every item, several at a time, so that later calls are hits.");
         q!(
             #doc
             #vis fn warm<'__warm, #(#lifetimes,)* #(#own_lifetimes,)* #(#others,)* __Items, __Args, __With>(
                 items: __Items,
                 mut with: __With,
-            ) -> #p::Warm<'__warm, impl ::core::iter::Iterator<Item = impl ::core::future::Future<Output = bool>>>
+            ) -> #p::Warm<'__warm, #calls>
             where
                 __Items: ::core::iter::IntoIterator,
                 __With: ::core::ops::FnMut(__Items::Item) -> __Args,

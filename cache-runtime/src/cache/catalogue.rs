@@ -88,10 +88,10 @@ impl Function {
         }
     }
 
-    /// The type it stores, once it has run.
+    /// The type it stores; of generic functions and methods, once they have run.
     #[must_use]
     pub fn value(&self) -> Option<&'static str> {
-        self.0.value.get().copied()
+        self.0.value_name()
     }
 
     /// The functions whose entries it recaches.

@@ -11,12 +11,13 @@ use super::call::Call;
 use super::load::{self, Fill, Load, Stopwatch};
 use super::read::{Mode, Step};
 use super::sink::Tags;
+use crate::cell::CellSet;
 use crate::flight::{self, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::policy::Lifetime;
 use crate::record::Stored;
 use crate::shape::{BatchCached, Cached, Collection};
-use crate::tags::{CellSet, Watch};
+use crate::tags::Watch;
 
 /// What is known of one element.
 enum Slot<V> {

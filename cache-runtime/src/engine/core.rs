@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinSet;
 
 use super::name::{self, Covers};
+use crate::cell::CellSet;
 use crate::clock::{Clock, FOREVER, Nanos};
 use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
@@ -18,7 +19,7 @@ use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::site::Site;
 use crate::stats::Counters;
-use crate::tags::{CellSet, Cells};
+use crate::tags::Cells;
 use crate::tenant::Tenant;
 
 /// Says how many bytes an entry takes, by logical key and value.

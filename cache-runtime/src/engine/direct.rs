@@ -10,13 +10,13 @@ use super::name::{self, Covers};
 use super::sink::{Tags, canonical};
 use super::write::drop_matching;
 use super::{load, read};
+use crate::cell::CellSet;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::policy::{Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::shape::{Checked, Fallible, Maybe, Never, One, Owned, Shared};
 use crate::site::Site;
-use crate::tags::CellSet;
 
 /// Direct calls are counted as a function of their own.
 pub(crate) static DIRECT: Site = Site::read("direct", "cache_runtime", file!(), line!());

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use super::call::Call;
 use super::core::{Core, Function};
 use super::sink::{Tags, canonical, render};
+use crate::cell::CellSet;
 use crate::clock::Nanos;
 use crate::flight::{self, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::policy::{IntoTtl, Lifetime};
 use crate::record::{Record, Stored};
 use crate::shape::{Cached, Split};
-use crate::tags::{CellSet, Watch};
+use crate::tags::Watch;
 
 /// The right to run the body, and to store what it returns unless something it depends on is invalidated meanwhile.
 ///

@@ -10,13 +10,14 @@ use super::core::Core;
 use super::load::{Fill, lifetime, record};
 use super::name::{self, Covers};
 use super::sink::{Tags, render};
+use crate::cell::{Cell, CellSet};
 use crate::error::{Error, ErrorKind};
 use crate::flight::Ticket;
 use crate::key::KeyWriter;
 use crate::policy::{IntoTtl, Lifetime};
 use crate::record::Stored;
 use crate::shape::Cached;
-use crate::tags::{Cell, CellSet, Watch};
+use crate::tags::Watch;
 
 /// Takes what depends on the value; boxed, since it outlives the expansion that made it.
 type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send + Sync>;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::name::{self, Covers};
+use crate::cell::{Cell, CellSet};
 use crate::key::{Key, KeyWriter};
-use crate::tags::{Cell, CellSet, Watch};
+use crate::tags::Watch;
 use crate::tenant::Tenant;
 
 /// A tag: what entries are labelled with, so that they can be invalidated together.

@@ -13,10 +13,11 @@ use super::name::{self, Covers};
 use super::put::{Claim, PutTarget, Redeem};
 use super::recache::{self, RecacheChain};
 use super::sink::{IntoTags, canonical, render};
+use crate::cell::Cell;
 use crate::error::Error;
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::shape::{Kept, Returned};
-use crate::tags::{Cell, Watch};
+use crate::tags::Watch;
 use crate::tenant::Tenant;
 
 /// What a write makes invalid.

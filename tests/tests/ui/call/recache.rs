@@ -9,10 +9,6 @@ async fn get_user(db: &Db, user_id: u64) -> u64 {
     user_id
 }
 
-async fn plain(user_id: u64) -> u64 {
-    user_id
-}
-
 #[cache_write(tags = ["user:<user_id>"], recache = [get_user(db, name)])]
 async fn wrong_type(db: &Db, user_id: u64, name: &str) -> u64 {
     let _ = (db, name);
@@ -21,17 +17,6 @@ async fn wrong_type(db: &Db, user_id: u64, name: &str) -> u64 {
 
 #[cache_write(tags = ["user:<user_id>"], recache = [get_user(user_id)])]
 async fn too_few(user_id: u64) -> u64 {
-    user_id
-}
-
-#[cache_write(tags = ["user:<user_id>"], recache = [plain(user_id)])]
-async fn not_cached(user_id: u64) -> u64 {
-    user_id
-}
-
-#[cache_write(tags = ["user:<user_id>"], recache = [get_user, get_user(db, user_id).await, 3])]
-async fn no_call(db: &Db, user_id: u64) -> u64 {
-    let _ = db;
     user_id
 }
 

@@ -3,11 +3,6 @@ use cache_runtime::{cache_read, cache_write, resource};
 
 resource! { user("user", user_id: u64); }
 
-#[cache_read(resource = usr(user_id))]
-async fn misspelt(user_id: u64) -> u64 {
-    user_id
-}
-
 #[cache_read(resource = user(name))]
 async fn mistyped(name: String) -> u64 {
     name.len() as u64
@@ -15,11 +10,6 @@ async fn mistyped(name: String) -> u64 {
 
 #[cache_write(tags = [user("1")])]
 async fn mistyped_tag(user_id: u64) -> u64 {
-    user_id
-}
-
-#[cache_read(resource = user, suffix = "a:<b>", skip(user_id))]
-async fn no_id(user_id: u64) -> u64 {
     user_id
 }
 

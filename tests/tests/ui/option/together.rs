@@ -17,6 +17,9 @@ async fn forgotten(org_id: u64, region: &str) -> u64 {
 
 async fn caller() -> u64 {
     // The functions are still there.
+    let _ = many::invalidate(1).await;
+    let _ = many::peek(1).await.map(|found: Option<u64>| found);
+    let _ = many::refresh(&Db, 1).await;
     many(&Db, 1).await + forgotten(2, "eu").await
 }
 
