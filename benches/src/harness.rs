@@ -15,20 +15,23 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     pub(crate) slice: Duration,
     pub(crate) filter: Option<String>,
+    pub(crate) case: Option<String>,
 }
 
-const USAGE: &str = "usage: cargo bench -p cache-benches -- [FILTER] [--rounds N] [--ms N]
+const USAGE: &str = "usage: cargo bench -p cache-benches -- [FILTER] [--case TEXT] [--rounds N] [--ms N]
   FILTER      only groups whose title contains it
+  --case TEXT only each group's baseline and the cases whose name contains it
   --rounds N  rounds, at least 3 (default 21)
   --ms N      time of one case in one round (default 25)";
 
 impl Plan {
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut plan = Self { rounds: 21, slice: Duration::from_millis(25), filter: None };
+        let mut plan = Self { rounds: 21, slice: Duration::from_millis(25), filter: None, case: None };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok()).ok_or(USAGE);
             match argument.as_str() {
+                "--case" => plan.case = Some(arguments.next().ok_or(USAGE)?),
                 // Cargo's own.
                 "--bench" => {}
                 "--rounds" => plan.rounds = (number()? as usize).max(3),
@@ -38,6 +41,10 @@ impl Plan {
             }
         }
         Ok(plan)
+    }
+
+    fn wants_case(&self, name: &str) -> bool {
+        self.case.as_deref().is_none_or(|text| name.contains(text))
     }
 
     pub(crate) fn wants(&self, title: &str) -> bool {
@@ -132,6 +139,10 @@ struct Measured {
 /// Measures the groups and prints them. `false`: something that should have hit ran its loader.
 pub(crate) fn nanos(plan: &Plan, groups: Vec<Group>) -> bool {
     let mut groups: Vec<Group> = groups.into_iter().filter(|group| plan.wants(group.title)).collect();
+    for group in &mut groups {
+        let mut first = true;
+        group.cases.retain(|case| std::mem::take(&mut first) || plan.wants_case(case.name));
+    }
     let mut measured: Vec<Vec<Measured>> =
         groups.iter_mut().map(|group| group.cases.iter_mut().map(|case| prepare(case, plan.slice)).collect()).collect();
     let loads = data::loads();
@@ -158,23 +169,25 @@ fn prepare(case: &mut Case, slice: Duration) -> Measured {
     (case.run)(200_000);
     let mut took = Duration::ZERO;
     let count = 10_000;
+    // What starting a thread allocates is not the operation's.
+    let empty = allocation_counter::measure(|| _ = (case.run)(0)).count_total;
     let allocations = allocation_counter::measure(|| took = (case.run)(count)).count_total;
     let iterations = (slice.as_nanos() as u64 * count / took.as_nanos().max(1) as u64).max(count);
-    // A case with threads allocates for starting them: a handful, whatever the count.
-    let allocations = allocations.saturating_sub(64) as f64 / count as f64;
+    let allocations = allocations.saturating_sub(empty) as f64 / count as f64;
     Measured { iterations, allocations, rounds: Vec::new() }
 }
 
 fn print(group: &Group, measured: &[Measured]) {
     println!("\n### {}\n", group.title);
-    println!("| {:44} | {:>8} | {:>8} | {:>8} | {:>6} | {:>6} |", "case", "median", "min", "max", "ratio", "allocs");
-    println!("|{:-<46}|{0:->9}:|{0:->9}:|{0:->9}:|{0:->7}:|{0:->7}:|", "");
+    println!("| {:44} | {:>8} | {:>8} | {:>8} | {:>6} | {:>6} | {:>6} |", "case", "median", "min", "max", "ratio", "of min", "allocs");
+    println!("|{:-<46}|{0:->9}:|{0:->9}:|{0:->9}:|{0:->7}:|{0:->7}:|{0:->7}:|", "");
     for (case, this) in group.cases.iter().zip(measured) {
         let spread = Spread::of(&this.rounds);
         let ratio = Spread::of(&ratios(&this.rounds, &measured[0].rounds)).median;
+        let of_min = spread.min / Spread::of(&measured[0].rounds).min;
         println!(
-            "| {:44} | {:5.1} ns | {:5.1} ns | {:5.1} ns | {:>6.2} | {:>6.2} |",
-            case.name, spread.median, spread.min, spread.max, ratio, this.allocations
+            "| {:44} | {:5.1} ns | {:5.1} ns | {:5.1} ns | {ratio:>6.2} | {of_min:>6.2} | {:>6.2} |",
+            case.name, spread.median, spread.min, spread.max, this.allocations
         );
     }
 }

@@ -37,7 +37,8 @@ fn run(
             if is_another_item(&item) {
                 errors.span(
                     proc_macro2::Span::call_site(),
-                    Message::new(format!("`{}` goes on a function", attribute.name)).help("put it on a function or on a method"),
+                    Message::new(format!("`{}` goes on a function", attribute.name))
+                        .help("put it on a function or on a method"),
                 );
             } else {
                 errors.push(error);
@@ -53,7 +54,11 @@ fn run(
         Some(expanded) if errors.is_empty() => expanded,
         _ => {
             let (item, errors) = (function.to_original(), errors.into_tokens());
-            let stub = if attribute.name == args::WRITE.name { TokenStream::new() } else { expand::fallback(&function, &args) };
+            let stub = if attribute.name == args::WRITE.name {
+                TokenStream::new()
+            } else {
+                expand::fallback(&function, &args)
+            };
             quote!(#item #stub #errors)
         }
     }

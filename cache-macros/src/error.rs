@@ -86,7 +86,7 @@ impl Message {
             self.text.push('\n');
             self.spaced = true;
         }
-        let _ = write!(self.text, "{label}: {text}\n");
+        let _ = writeln!(self.text, "{label}: {text}");
         self
     }
 

@@ -8,8 +8,8 @@ use quote::{ToTokens, quote};
 use syn::ext::IdentExt as _;
 use syn::parse::{Parse, ParseStream};
 use syn::{
-    Attribute, Block, Expr, FnArg, GenericArgument, GenericParam, Pat, PatType, PathArguments, Receiver, ReceiverKind, ReturnType,
-    Signature, Stmt, Token, Type, TypeParamBound, Visibility,
+    Attribute, Block, Expr, FnArg, GenericArgument, GenericParam, Pat, PatType, PathArguments, Receiver, ReceiverKind,
+    ReturnType, Signature, Stmt, Token, Type, TypeParamBound, Visibility,
 };
 
 /// An annotated function.
@@ -67,7 +67,9 @@ impl Parse for Function {
         let _: Option<Token![default]> = if input.peek(Token![default]) { Some(input.parse()?) } else { None };
         let sig: Signature = input.parse()?;
         if input.peek(Token![;]) {
-            return Err(input.error("a function without a body cannot be annotated\nhelp: annotate the method in the `impl` block"));
+            return Err(input.error(
+                "a function without a body cannot be annotated\nhelp: annotate the method in the `impl` block",
+            ));
         }
         let TokenTree::Group(body) = input.parse::<TokenTree>()? else {
             return Err(input.error("expected the body of a function"));
@@ -97,7 +99,9 @@ impl Function {
         let (form, output) = if sig.asyncness.is_some() {
             (Form::Async, returned)
         } else {
-            match boxed_output(&returned).and_then(|output| Some((boxed_body(&body, &mut params, &mut self_ident)?, output))) {
+            match boxed_output(&returned)
+                .and_then(|output| Some((boxed_body(&body, &mut params, &mut self_ident)?, output)))
+            {
                 Some((boxed, output)) => (Form::Boxed(boxed), output),
                 None => (Form::Sync, returned),
             }
@@ -159,10 +163,9 @@ impl Function {
 
     /// The parameter that binds `name`, with the binding.
     pub(crate) fn binding(&self, name: &str) -> Option<(usize, &Ident)> {
-        self.params
-            .iter()
-            .enumerate()
-            .find_map(|(index, param)| param.bindings.iter().find(|binding| binding.unraw() == name).map(|binding| (index, binding)))
+        self.params.iter().enumerate().find_map(|(index, param)| {
+            param.bindings.iter().find(|binding| binding.unraw() == name).map(|binding| (index, binding))
+        })
     }
 
     /// The item again, exactly as it came, for when it cannot be expanded.
@@ -213,7 +216,10 @@ impl Param {
     /// Whether the type is one that everybody knows to be `Copy`. Only to keep expansions short and errors plain: what is
     /// not recognized is cloned.
     pub(crate) fn is_plainly_copy(&self) -> bool {
-        const NAMES: [&str; 16] = ["bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize"];
+        const NAMES: [&str; 16] = [
+            "bool", "char", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64",
+            "u128", "usize",
+        ];
         matches!(&self.ty, Type::Path(path) if path.qself.is_none() && NAMES.iter().any(|name| path.path.is_ident(name)))
     }
 
@@ -356,12 +362,14 @@ fn bound_parameter(local: &syn::Local, params: &mut [Param], self_ident: &mut Op
         }
         return false;
     }
-    let Some(param) = params.iter_mut().find(|param| matches!(&param.pat, Pat::Ident(pat) if pat.ident == source)) else {
+    let Some(param) = params.iter_mut().find(|param| matches!(&param.pat, Pat::Ident(pat) if pat.ident == source))
+    else {
         return false;
     };
     let mut bindings = Vec::new();
     collect_bindings(&local.pat, &mut bindings);
-    param.ignored = bindings.iter().all(|binding| binding.to_string().starts_with("__arg")) && source.to_string().starts_with("__arg");
+    param.ignored = bindings.iter().all(|binding| binding.to_string().starts_with("__arg"))
+        && source.to_string().starts_with("__arg");
     param.bindings = bindings;
     true
 }

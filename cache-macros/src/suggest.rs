@@ -6,7 +6,8 @@ pub(crate) fn closest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a 
     candidates
         .into_iter()
         .map(|candidate| {
-            let contained = lower.len() > 1 && candidate.len() > 1 && (candidate.contains(&lower) || lower.contains(candidate));
+            let contained =
+                lower.len() > 1 && candidate.len() > 1 && (candidate.contains(&lower) || lower.contains(candidate));
             let distance = distance(&lower, &candidate.to_lowercase());
             (if contained { distance.min(1) } else { distance }, candidate)
         })

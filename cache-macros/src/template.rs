@@ -54,8 +54,13 @@ pub(crate) struct Problem {
 }
 
 impl Modifier {
-    const ALL: [(&'static str, Self); 5] =
-        [("lower", Self::Lower), ("upper", Self::Upper), ("hash", Self::Hash), ("len", Self::Len), ("display", Self::Display)];
+    const ALL: [(&'static str, Self); 5] = [
+        ("lower", Self::Lower),
+        ("upper", Self::Upper),
+        ("hash", Self::Hash),
+        ("len", Self::Len),
+        ("display", Self::Display),
+    ];
 
     pub(crate) fn suffix(self) -> &'static str {
         match self {
@@ -137,7 +142,12 @@ pub(crate) fn parse(text: &str) -> Result<Template, Problem> {
                 ));
             }
             '%' => {
-                return Err(problem(at..at + 1, "a template may not contain `%`", "reserved for escapes in values", "use another character, like `-` or `.`"));
+                return Err(problem(
+                    at..at + 1,
+                    "a template may not contain `%`",
+                    "reserved for escapes in values",
+                    "use another character, like `-` or `.`",
+                ));
             }
             _ => plain.push(c),
         }
@@ -146,16 +156,16 @@ pub(crate) fn parse(text: &str) -> Result<Template, Problem> {
         pieces.push(Piece::Text(plain));
     }
     separated(text, &pieces)?;
-    if let Some(Piece::Text(first)) = pieces.first() {
-        if first.starts_with("tenant-") {
-            let end = text.find(':').unwrap_or(text.len());
-            return Err(problem(
-                0..end,
-                "the first segment may not start with `tenant-`",
-                "reserved for tenants",
-                "put another word in front, like \"for:tenant-..\"; a tenant of its own is `Tenant::scope`",
-            ));
-        }
+    if let Some(Piece::Text(first)) = pieces.first()
+        && first.starts_with("tenant-")
+    {
+        let end = text.find(':').unwrap_or(text.len());
+        return Err(problem(
+            0..end,
+            "the first segment may not start with `tenant-`",
+            "reserved for tenants",
+            "put another word in front, like \"for:tenant-..\"; a tenant of its own is `Tenant::scope`",
+        ));
     }
     Ok(Template { pieces })
 }
@@ -198,14 +208,24 @@ fn hole(text: &str, range: Range<usize>) -> Result<Hole, Problem> {
                     Some(near) => format!("write `<{}:{near}>`; modifiers are {names}", path.trim()),
                     None => format!("modifiers are {names}"),
                 };
-                return Err(problem(at..range.end, &format!("unknown modifier `{}`", word.trim()), "not a modifier", &help));
+                return Err(problem(
+                    at..range.end,
+                    &format!("unknown modifier `{}`", word.trim()),
+                    "not a modifier",
+                    &help,
+                ));
             };
             (path, *modifier)
         }
     };
     let range = range.start..range.start + path.len();
     if path.trim().is_empty() {
-        return Err(problem(whole, "empty placeholder", "names nothing", "name a parameter, or double the character to mean itself"));
+        return Err(problem(
+            whole,
+            "empty placeholder",
+            "names nothing",
+            "name a parameter, or double the character to mean itself",
+        ));
     }
     let mut segments = path.split('.').map(str::trim);
     let first = segments.next().unwrap_or_default();
@@ -222,7 +242,12 @@ fn hole(text: &str, range: Range<usize>) -> Result<Hole, Problem> {
 }
 
 fn unusable(range: Range<usize>) -> Problem {
-    problem(range, "a placeholder is a parameter and its fields", "not a path", "write it like `<user_id>`, `<user.org.id>` or `<0>`; compute anything else with the tuple form: `key = (\"user\", expression)`")
+    problem(
+        range,
+        "a placeholder is a parameter and its fields",
+        "not a path",
+        "write it like `<user_id>`, `<user.org.id>` or `<0>`; compute anything else with the tuple form: `key = (\"user\", expression)`",
+    )
 }
 
 fn is_name(text: &str) -> bool {

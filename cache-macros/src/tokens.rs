@@ -18,6 +18,13 @@ pub(crate) fn mentions(tokens: &TokenStream) -> BTreeSet<String> {
     found
 }
 
+/// How often `name` is used as a value.
+pub(crate) fn count(tokens: &TokenStream, name: &str) -> usize {
+    let mut times = 0;
+    visit(tokens.clone(), &mut |occurrence| times += usize::from(occurrence.name == name));
+    times
+}
+
 /// Every identifier, in whatever role.
 pub(crate) fn idents(tokens: &TokenStream) -> BTreeSet<String> {
     fn walk(tokens: TokenStream, found: &mut BTreeSet<String>) {
@@ -151,7 +158,8 @@ fn before(i: usize, n: usize) -> Option<usize> {
 }
 
 fn macro_arguments(trees: &[TokenTree], i: usize) -> bool {
-    punct(trees, before(i, 1)) == Some('!') && matches!(before(i, 2).and_then(|at| trees.get(at)), Some(TokenTree::Ident(_)))
+    punct(trees, before(i, 1)) == Some('!')
+        && matches!(before(i, 2).and_then(|at| trees.get(at)), Some(TokenTree::Ident(_)))
 }
 
 fn is_value(trees: &[TokenTree], i: usize) -> bool {
@@ -161,7 +169,8 @@ fn is_value(trees: &[TokenTree], i: usize) -> bool {
     let lifetime = previous == Some('\'');
     let path = (previous == Some(':') && earlier == Some(':')) || (next == Some(':') && later == Some(':'));
     let call = next == Some('!') && matches!(trees.get(i + 2), Some(TokenTree::Group(_)));
-    let function = matches!(trees.get(i + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
+    let function =
+        matches!(trees.get(i + 1), Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Parenthesis);
     !(field || lifetime || path || call || function)
 }
 
@@ -169,7 +178,10 @@ fn is_value(trees: &[TokenTree], i: usize) -> bool {
 fn alone(trees: &[TokenTree], i: usize) -> bool {
     let previous = match before(i, 1).and_then(|at| trees.get(at)) {
         None => true,
-        Some(TokenTree::Punct(punct)) => matches!(punct.as_char(), ',' | '=' | '|') || (punct.as_char() == ':' && super::tokens::punct(trees, before(i, 2)) != Some(':')),
+        Some(TokenTree::Punct(punct)) => {
+            matches!(punct.as_char(), ',' | '=' | '|')
+                || (punct.as_char() == ':' && super::tokens::punct(trees, before(i, 2)) != Some(':'))
+        }
         Some(_) => false,
     };
     let next = match trees.get(i + 1) {
@@ -196,7 +208,10 @@ mod tests {
     #[test]
     fn only_what_is_taken_is_cloned() {
         let out = clone_moved(quote!(f(a, &b, c.d, [a], S { x: a })), &syn::parse_quote!(rt), &|_| true).to_string();
-        let cloned = quote!({ let argument = rt::__private::capture(&a); argument });
+        let cloned = quote!({
+            let argument = rt::__private::capture(&a);
+            argument
+        });
         assert_eq!(out, quote!(f(#cloned, &b, c.d, [#cloned], S { x: #cloned })).to_string());
     }
 }

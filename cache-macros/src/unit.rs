@@ -24,7 +24,11 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
             "m" => 60_000,
             "h" => 3_600_000,
             "d" => 86_400_000,
-            "" => return Err(format!("`{text}` has no unit\nhelp: write \"{text}s\" for seconds; an integer without quotes is seconds, too")),
+            "" => {
+                return Err(format!(
+                    "`{text}` has no unit\nhelp: write \"{text}s\" for seconds; an integer without quotes is seconds, too"
+                ));
+            }
             _ => {
                 let meant = match unit.chars().next() {
                     Some('m') if unit.starts_with("mil") || unit.starts_with("ms") => "ms",
@@ -32,10 +36,16 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
                     Some('s') => "s",
                     Some('h') => "h",
                     Some('d') => "d",
-                    _ => return Err(format!("`{text}` is not a duration: no unit is called `{unit}`\nhelp: write {EXAMPLE}")),
+                    _ => {
+                        return Err(format!(
+                            "`{text}` is not a duration: no unit is called `{unit}`\nhelp: write {EXAMPLE}"
+                        ));
+                    }
                 };
                 let fixed = text.replacen(&format!("{number}{unit}"), &format!("{number}{meant}"), 1);
-                return Err(format!("`{text}` is not a duration: no unit is called `{unit}`\nhelp: write \"{fixed}\"\nnote: a duration is {EXAMPLE}"));
+                return Err(format!(
+                    "`{text}` is not a duration: no unit is called `{unit}`\nhelp: write \"{fixed}\"\nnote: a duration is {EXAMPLE}"
+                ));
             }
         };
         let amount: u64 = number.parse().map_err(|_| format!("`{text}` is longer than a duration can be"))?;
@@ -45,7 +55,9 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
             .ok_or_else(|| format!("`{text}` is longer than a duration can be"))?;
     }
     if total > MAX_MS {
-        return Err(format!("`{text}` is longer than a duration can be\nhelp: write \"forever\" where an entry must not expire"));
+        return Err(format!(
+            "`{text}` is longer than a duration can be\nhelp: write \"forever\" where an entry must not expire"
+        ));
     }
     Ok(total)
 }
@@ -66,12 +78,11 @@ pub(crate) fn size_bytes(text: &str) -> Result<u64, String> {
         "mib" | "m" => 1 << 20,
         _ => 0,
     };
-    number
-        .parse::<u64>()
-        .ok()
-        .filter(|_| factor > 0)
-        .and_then(|n| n.checked_mul(factor))
-        .ok_or_else(|| format!("`{text}` is not a size\nhelp: write a number and a unit (`B`, `kB`, `KiB`, `MB`, `MiB`), like \"1KiB\""))
+    number.parse::<u64>().ok().filter(|_| factor > 0).and_then(|n| n.checked_mul(factor)).ok_or_else(|| {
+        format!(
+            "`{text}` is not a size\nhelp: write a number and a unit (`B`, `kB`, `KiB`, `MB`, `MiB`), like \"1KiB\""
+        )
+    })
 }
 
 /// "10%" as 10; `None` where there is no `%` at the end.

@@ -8,13 +8,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slotted;
 use std::hash::BuildHasher;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use crate::cell::CellSet;
-use crate::clock::{Nanos, alive_now};
+use crate::clock::{Nanos, after, alive_now};
 use crate::record::Stored;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::tags::Watch;
@@ -32,6 +31,8 @@ pub(crate) struct Flight {
     closed: AtomicBool,
     /// When its leader was woken without having been polled since; 0 if it was.
     woken: AtomicU64,
+    /// When it began.
+    started: Nanos,
 }
 
 #[derive(Debug, Default)]
@@ -50,20 +51,21 @@ pub(crate) struct Snapshot {
     pub(crate) watch: Option<Arc<Watch>>,
 }
 
-impl Snapshot {
-    /// Whether a caller that begins now may get what a load with this snapshot returns.
-    fn is_open(&self) -> bool {
-        self.cells.is_live() && !self.watch.as_ref().is_some_and(|watch| watch.saw_any())
-    }
-}
-
-/// How a flight ended.
+/// How a flight ended for somebody who waited for it.
 #[derive(Clone, Debug)]
 pub(crate) enum Landing {
     /// Callers that waited may have this. Errors are in here only if they can be cloned.
-    Shared(Stored),
+    Shared {
+        /// The outcome.
+        stored: Stored,
+        /// Callers that joined after something was invalidated may have it too: none of its tags was among that.
+        /// Only where tags are known after the load is this in question.
+        late: bool,
+    },
     /// Nothing to share: the leader panicked, was dropped, or failed with an error that cannot be cloned. One waiter leads next.
     Nothing,
+    /// It stood still, and somebody began another one.
+    Superseded,
 }
 
 /// All flights and write-through tickets of one cache, by physical key.
@@ -78,22 +80,29 @@ type Table = HashMap<Box<[u8]>, Slot, foldhash::fast::RandomState>;
 #[derive(Debug, Default)]
 struct Slot {
     flight: Option<Arc<Flight>>,
+    /// Flights that stood still when another one began. Nobody joins them, and they may still fill.
+    superseded: Vec<Arc<Flight>>,
     /// Writers that intend to store their result under this key, and may if nobody touched it since they began.
     tickets: Vec<Arc<Ticket>>,
 }
 
 impl Slot {
+    /// Nothing that began before may fill any more.
     fn close(&mut self) {
-        if let Some(flight) = self.flight.take() {
-            flight.closed.store(true, Ordering::SeqCst);
-        }
-        for ticket in self.tickets.drain(..) {
+        self.close_flights();
+        for ticket in &self.tickets {
             ticket.lost.store(true, Ordering::SeqCst);
         }
     }
 
+    fn close_flights(&mut self) {
+        for flight in self.flight.iter().chain(&self.superseded) {
+            flight.closed.store(true, Ordering::SeqCst);
+        }
+    }
+
     fn is_empty(&self) -> bool {
-        self.flight.is_none() && self.tickets.is_empty()
+        self.flight.is_none() && self.superseded.is_empty() && self.tickets.is_empty()
     }
 }
 
@@ -108,6 +117,8 @@ pub(crate) struct Ticket {
 pub(crate) enum Role {
     /// Run the loader; nobody else does.
     Lead(Lead),
+    /// Run the loader in the place of one that stands still.
+    TakeOver(Lead),
     /// Wait for the one who does.
     Join(Joined),
     /// Run the loader and store nothing: it would wait for itself, or another template's load holds the key.
@@ -128,7 +139,8 @@ impl Flights {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
     }
 
-    /// Leads a new flight on `key` or joins the one that runs.
+    /// Leads a new flight on `key` or joins the one that runs. One that is abandoned or runs for longer than `wait` is
+    /// superseded: those who wait for it are told, and it may still fill.
     ///
     /// `again` reads the store once more under the lock: a flight that landed between the caller's miss and now has
     /// left its value there, and leading again would load twice.
@@ -136,34 +148,46 @@ impl Flights {
         self: &Arc<Self>,
         key: &[u8],
         template: u64,
+        wait: Duration,
         again: impl FnOnce() -> Option<H>,
     ) -> Result<H, Role> {
         let mut table = self.shard(key).lock();
         if let Some(hit) = again() {
             return Ok(hit);
         }
-        if let Some(flight) = table.get(key).and_then(|slot| slot.flight.as_ref()) {
-            if flight.template != template {
-                return Err(Role::Alone);
-            }
-            if flight.is_open() {
-                return Err(if current::contains(flight) { Role::Alone } else { Role::Join(Joined::new(flight)) });
-            }
+        let running = table.get(key).and_then(|slot| slot.flight.clone());
+        let Some(running) = running else { return Err(Role::Lead(self.lead(&mut table, key, template))) };
+        if running.template != template {
+            return Err(Role::Alone);
         }
-        Err(Role::Lead(self.lead(&mut table, key, template)))
+        let Some(late) = running.joinable() else {
+            let lead = self.lead(&mut table, key, template);
+            drop(table);
+            return Err(Role::Lead(lead));
+        };
+        if current::contains(&running) {
+            return Err(Role::Alone);
+        }
+        if !running.stands_still(wait) {
+            return Err(Role::Join(Joined::new(&running, late)));
+        }
+        if let Some(slot) = table.get_mut(key) {
+            slot.superseded.extend(slot.flight.take());
+        }
+        let lead = self.lead(&mut table, key, template);
+        drop(table);
+        // Outside of the lock: a waker may run anything.
+        running.land(Landing::Superseded);
+        Err(Role::TakeOver(lead))
     }
 
-    /// Leads a new flight on `key` whatever runs: the older flight keeps its waiters and may not fill.
+    /// Leads a new flight on `key` whatever runs: older flights keep those who wait for them and may not fill.
     pub(crate) fn displace(self: &Arc<Self>, key: &[u8], template: u64) -> Lead {
         let mut table = self.shard(key).lock();
+        if let Some(slot) = table.get_mut(key) {
+            slot.close_flights();
+        }
         self.lead(&mut table, key, template)
-    }
-
-    /// Takes the place of `stuck`, unless another flight has done so.
-    pub(crate) fn take_over(self: &Arc<Self>, key: &[u8], stuck: &Arc<Flight>) -> Option<Lead> {
-        let mut table = self.shard(key).lock();
-        let held = table.get(key).and_then(|slot| slot.flight.as_ref());
-        held.is_none_or(|held| Arc::ptr_eq(held, stuck)).then(|| self.lead(&mut table, key, stuck.template))
     }
 
     fn lead(self: &Arc<Self>, table: &mut Table, key: &[u8], template: u64) -> Lead {
@@ -172,6 +196,7 @@ impl Flights {
             state: Mutex::new(State::default()),
             closed: AtomicBool::new(false),
             woken: AtomicU64::new(0),
+            started: alive_now(),
         });
         let slot = match table.get_mut(key) {
             Some(slot) => slot,
@@ -183,13 +208,10 @@ impl Flights {
         Lead { flights: Arc::clone(self), key: key.into(), flight, landed: false }
     }
 
-    /// Runs `change` on the store with no fill of `key` before it taking effect after it, and closes the key's flight.
+    /// Runs `change` on the store with no fill of `key` before it taking effect after it, and closes the key's flights.
+    /// What `change` takes out of the store is to be returned, so that it is dropped outside of the lock.
     pub(crate) fn close<R>(&self, key: &[u8], change: impl FnOnce() -> R) -> R {
-        let mut table = self.shard(key).lock();
-        if let Some(mut slot) = table.remove(key) {
-            slot.close();
-        }
-        change()
+        self.close_with(key, || (), |()| change())
     }
 
     /// Runs `change` on the store while no other change of `key` runs. Flights stay open.
@@ -201,13 +223,17 @@ impl Flights {
     /// Closes the flights of all keys that `matches` says.
     pub(crate) fn close_matching(&self, mut matches: impl FnMut(&[u8]) -> bool) {
         for shard in &self.shards {
-            shard.lock().retain(|key, slot| {
+            let mut closed = Vec::new();
+            let mut table = shard.lock();
+            table.retain(|key, slot| {
                 let gone = matches(key);
                 if gone {
                     slot.close();
+                    closed.push(std::mem::take(slot));
                 }
                 !gone
             });
+            drop(table);
         }
     }
 
@@ -218,14 +244,22 @@ impl Flights {
         ticket
     }
 
-    /// Closes the key for everybody else; then, if `ticket` was not lost, runs `store`, else `drop_entry`.
+    /// Closes the key for everybody else and runs `change`, which is told whether `ticket` was still held.
     pub(crate) fn redeem<R>(&self, key: &[u8], ticket: &Arc<Ticket>, change: impl FnOnce(bool) -> R) -> R {
+        self.close_with(key, || !ticket.lost.load(Ordering::SeqCst), change)
+    }
+
+    fn close_with<T, R>(&self, key: &[u8], before: impl FnOnce() -> T, change: impl FnOnce(T) -> R) -> R {
         let mut table = self.shard(key).lock();
-        let held = !ticket.lost.load(Ordering::SeqCst);
-        if let Some(mut slot) = table.remove(key) {
+        let seen = before();
+        let mut slot = table.remove(key);
+        if let Some(slot) = &mut slot {
             slot.close();
         }
-        change(held)
+        let changed = change(seen);
+        drop(table);
+        drop(slot);
+        changed
     }
 
     /// Gives up a ticket that was not redeemed.
@@ -245,19 +279,31 @@ impl Flights {
 }
 
 impl Flight {
-    fn is_open(&self) -> bool {
+    /// Whether a caller that begins now may get what this flight returns; if so, whether something was invalidated since
+    /// it began, so that its late tags decide.
+    fn joinable(&self) -> Option<bool> {
         if self.closed.load(Ordering::SeqCst) {
-            return false;
+            return None;
         }
         let state = self.state.lock();
+        if state.outcome.is_some() {
+            return None;
+        }
         // Without a snapshot the loader has not begun: whoever joins now began before it.
-        state.outcome.is_none() && state.snapshot.as_ref().is_none_or(Snapshot::is_open)
+        let Some(snapshot) = &state.snapshot else { return Some(false) };
+        snapshot.cells.is_live().then(|| snapshot.watch.as_ref().is_some_and(|watch| watch.saw_any()))
     }
 
-    /// Whether the leader was woken and then not polled for [`ABANDONED_AFTER`].
-    pub(crate) fn is_abandoned(&self) -> bool {
+    /// Whether the leader was woken and then not polled for [`ABANDONED_AFTER`], or has been at it for `wait`.
+    pub(crate) fn stands_still(&self, wait: Duration) -> bool {
+        let now = alive_now();
         let woken = self.woken.load(Ordering::SeqCst);
-        woken != 0 && alive_now().saturating_sub(woken) >= ABANDONED_AFTER.as_nanos() as Nanos
+        (woken != 0 && now.saturating_sub(woken) >= ABANDONED_AFTER.as_nanos() as Nanos) || now >= self.overdue(wait)
+    }
+
+    /// When it will have run for `wait`.
+    pub(crate) fn overdue(&self, wait: Duration) -> Nanos {
+        after(self.started, wait)
     }
 
     fn land(&self, landing: Landing) {
@@ -296,32 +342,27 @@ impl Lead {
         self.flight.state.lock().snapshot = Some(snapshot);
     }
 
-    /// Ends the flight: `fill` stores the value unless the key was invalidated since, then the waiters get `landing`.
-    /// Returns whether `fill` ran.
-    pub(crate) fn land(mut self, landing: Landing, fill: Option<impl FnOnce()>) -> bool {
+    /// Ends the flight: `change` stores the value unless the key was invalidated since, then the waiters get `landing`.
+    /// Returns what `change` returned, if it ran.
+    pub(crate) fn land<R>(mut self, landing: Landing, change: impl FnOnce() -> R) -> Option<R> {
         self.landed = true;
-        let filled = {
+        let changed = {
             let mut table = self.flights.shard(&self.key).lock();
-            let open = !self.flight.closed.load(Ordering::SeqCst);
-            let filled = match fill {
-                Some(fill) if open => {
-                    fill();
-                    true
-                }
-                _ => false,
-            };
+            let changed = (!self.flight.closed.load(Ordering::SeqCst)).then(change);
             self.leave(&mut table);
-            filled
+            changed
         };
         self.flight.land(landing);
-        filled
+        changed
     }
 
     fn leave(&self, table: &mut Table) {
-        if let Some(slot) = table.get_mut(&self.key)
-            && slot.flight.as_ref().is_some_and(|held| Arc::ptr_eq(held, &self.flight))
-        {
-            slot.flight = None;
+        if let Some(slot) = table.get_mut(&self.key) {
+            let own = |held: &Arc<Flight>| Arc::ptr_eq(held, &self.flight);
+            if slot.flight.as_ref().is_some_and(own) {
+                slot.flight = None;
+            }
+            slot.superseded.retain(|held| !own(held));
             if slot.is_empty() {
                 table.remove(&self.key);
             }
@@ -343,11 +384,13 @@ impl Drop for Lead {
 pub(crate) struct Joined {
     flight: Arc<Flight>,
     seat: Option<usize>,
+    /// It joined after something was invalidated.
+    late: bool,
 }
 
 impl Joined {
-    fn new(flight: &Arc<Flight>) -> Self {
-        Self { flight: Arc::clone(flight), seat: None }
+    fn new(flight: &Arc<Flight>, late: bool) -> Self {
+        Self { flight: Arc::clone(flight), seat: None, late }
     }
 
     pub(crate) fn flight(&self) -> &Arc<Flight> {
@@ -358,7 +401,10 @@ impl Joined {
     pub(crate) fn poll(&mut self, waker: &Waker) -> Option<Landing> {
         let mut state = self.flight.state.lock();
         if let Some(landing) = &state.outcome {
-            return Some(landing.clone());
+            return Some(match landing {
+                Landing::Shared { late: false, .. } if self.late => Landing::Nothing,
+                landing => landing.clone(),
+            });
         }
         match self.seat.and_then(|seat| state.waiters.get_mut(seat)) {
             Some(Some(known)) => known.clone_from(waker),
@@ -369,17 +415,6 @@ impl Joined {
             }
         }
         None
-    }
-}
-
-impl Future for Joined {
-    type Output = Landing;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Landing> {
-        match Self::poll(self.get_mut(), cx.waker()) {
-            Some(landing) => Poll::Ready(landing),
-            None => Poll::Pending,
-        }
     }
 }
 

@@ -53,6 +53,7 @@ mod key;
 mod memory;
 mod policy;
 mod record;
+mod report;
 mod shape;
 mod site;
 mod stats;
@@ -60,6 +61,7 @@ pub mod store;
 mod sync;
 mod tags;
 mod tenant;
+mod timer;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]

@@ -117,12 +117,20 @@ impl Cells {
         Some(cell)
     }
 
-    /// Invalidates `name` and keeps it invalid: until [`unfence`](Self::unfence), whatever is loaded under it cannot be stored.
+    /// Invalidates `name` and keeps it invalid: until [`unfence`](Self::unfence), whatever is loaded under it cannot be
+    /// stored. One step: between the invalidation and the mark nobody gets a live cell.
     pub(crate) fn fence(&self, name: &[u8]) -> Arc<Cell> {
-        self.invalidate(name);
+        self.log.record(self.hash(name));
         let mark = Cell::new(false);
         let mut shard = self.shard(name).lock();
-        shard.slots.entry(name.into()).or_default().fences.push(Arc::clone(&mark));
+        if !shard.slots.contains_key(name) {
+            shard.make_room();
+        }
+        let slot = shard.slots.entry(name.into()).or_default();
+        if let Some(cell) = std::mem::take(&mut slot.cell).upgrade() {
+            cell.kill();
+        }
+        slot.fences.push(Arc::clone(&mark));
         mark
     }
 
@@ -131,6 +139,9 @@ impl Cells {
         let mut shard = self.shard(name).lock();
         if let Some(slot) = shard.slots.get_mut(name) {
             slot.fences.retain(|fence| !Arc::ptr_eq(fence, mark));
+            if slot.fences.is_empty() && slot.cell.strong_count() == 0 {
+                shard.slots.remove(name);
+            }
         }
     }
 

@@ -40,6 +40,9 @@ pages! {
     errors_explained: "errors-explained.md";
 }
 
+#[doc = include_str!("../../README.md")]
+pub mod readme {}
+
 /// A row of the examples' database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {

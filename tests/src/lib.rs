@@ -1,5 +1,7 @@
 //! What the integration tests share: a table of rows that counts who reads it, and ways to wait without sleeping.
 
+pub mod guide;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

@@ -361,15 +361,15 @@ async fn stats_count_this_function() {
 mod methods {
     use super::*;
 
-    pub struct Repo {
-        pub db: Source,
-        pub shard: u32,
+    pub(crate) struct Repo {
+        pub(crate) db: Source,
+        pub(crate) shard: u32,
     }
 
     impl Repo {
         /// With an explicit visibility: has a companion.
         #[cache_read(key = "repo:<self.shard>:<id>", ttl = "1m", tags = ["repo", "org:<result.org_id>"])]
-        pub async fn get_user(&self, id: u64) -> Result<Option<Row>, Broken> {
+        pub(crate) async fn get_user(&self, id: u64) -> Result<Option<Row>, Broken> {
             self.db.try_find(id).await
         }
 
@@ -384,15 +384,15 @@ mod methods {
         }
 
         #[cache_read(key = "repo:none:<id>", skip(self), companion = none)]
-        pub async fn bare(&self, id: u64) -> Row {
+        pub(crate) async fn bare(&self, id: u64) -> Row {
             self.db.row(id).await
         }
 
-        pub fn bare_entry(&self) -> &'static str {
+        pub(crate) fn bare_entry(&self) -> &'static str {
             "the name is free"
         }
 
-        pub async fn check_private(&self) {
+        pub(crate) async fn check_private(&self) {
             self.inner(5).await;
             assert!(self.inner_entry(5).peek().await.unwrap().is_some());
             self.inner_entry(5).invalidate().await.unwrap();
@@ -442,25 +442,25 @@ mod named {
     //! A module that has the function's name: the companion stays away.
     use super::*;
 
-    pub mod report {
-        pub const YEARS: u64 = 3;
+    pub(crate) mod report {
+        pub(crate) const YEARS: u64 = 3;
     }
 
     #[cache_read(key = "report:<year>", companion = none)]
-    pub async fn report(year: u64) -> u64 {
+    pub(crate) async fn report(year: u64) -> u64 {
         year * report::YEARS
     }
 
     #[memoize(companion = none)]
-    pub fn squared(n: u64) -> u64 {
+    pub(crate) fn squared(n: u64) -> u64 {
         n * n
     }
 
     #[allow(non_camel_case_types, dead_code, reason = "the name that a companion would take")]
-    pub struct squared {}
+    pub(crate) struct squared {}
 
     #[cache_read(key = "named:<id>", companion = name)]
-    pub async fn free(id: u64) -> u64 {
+    pub(crate) async fn free(id: u64) -> u64 {
         id
     }
 }

@@ -16,101 +16,101 @@ mod keyed {
     use super::*;
 
     #[cache_read(key = "user:<user_id>", ttl = 300, skip(db))]
-    pub async fn get_user(db: &Source, user_id: u64) -> Row {
+    pub(crate) async fn get_user(db: &Source, user_id: u64) -> Row {
         db.row(user_id).await
     }
 
     #[cache_read(key = "org:<org_id>:user:<user_id>", skip(db))]
-    pub async fn get_org_user(db: &Source, org_id: u64, user_id: u64) -> Row {
+    pub(crate) async fn get_org_user(db: &Source, org_id: u64, user_id: u64) -> Row {
         db.row(org_id * 1000 + user_id).await
     }
 
     #[cache_read(key = ("user", "profile", user_id), skip(db))]
-    pub async fn profile(db: &Source, user_id: u64) -> Row {
+    pub(crate) async fn profile(db: &Source, user_id: u64) -> Row {
         db.row(user_id).await
     }
 
     #[cache_read(key = ("user", "<user_id>", region.len()), skip(db))]
-    pub async fn by_length(db: &Source, user_id: u64, region: &str) -> u64 {
+    pub(crate) async fn by_length(db: &Source, user_id: u64, region: &str) -> u64 {
         let _ = (user_id, region);
         db.tick()
     }
 
-    pub struct Org {
-        pub id: u32,
+    pub(crate) struct Org {
+        pub(crate) id: u32,
     }
-    pub struct Member {
-        pub org: Org,
-        pub name: &'static str,
+    pub(crate) struct Member {
+        pub(crate) org: Org,
+        pub(crate) name: &'static str,
     }
 
     #[cache_read(key = "member:<user.org.id>:<pair.0>:<pair.1>", skip(db))]
-    pub async fn fields(db: &Source, user: &Member, pair: (u8, char)) -> u64 {
+    pub(crate) async fn fields(db: &Source, user: &Member, pair: (u8, char)) -> u64 {
         let _ = (user.name, pair);
         db.tick()
     }
 
     #[cache_read(key = "items:{1}:<2>", skip(db))]
-    pub async fn positional(db: &Source, category: &str, page: u32) -> u64 {
+    pub(crate) async fn positional(db: &Source, category: &str, page: u32) -> u64 {
         let _ = (category, page);
         db.tick()
     }
 
     #[cache_read(key = "mod:<a:lower>:<b:upper>:<c:hash>:<d:len>:<e:display>", skip(db))]
-    pub async fn modified(db: &Source, a: &str, b: &str, c: Vec<u8>, d: &str, e: f64) -> u64 {
+    pub(crate) async fn modified(db: &Source, a: &str, b: &str, c: Vec<u8>, d: &str, e: f64) -> u64 {
         let _ = (a, b, c, d, e);
         db.tick()
     }
 
     #[cache_read(key = "<<lit>>:{{x}}:<id>", skip(db))]
-    pub async fn doubled(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn doubled(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
 
     #[derive(Clone, Copy, KeyPart)]
-    pub struct UserId(pub u64);
+    pub(crate) struct UserId(pub u64);
 
     #[derive(Clone, Copy, KeyPart)]
     #[allow(dead_code, reason = "one of two")]
-    pub enum Period {
+    pub(crate) enum Period {
         Day,
         Week,
     }
 
     #[cache_read(key = "typed:<id>:<period>:<maybe>:<list>", skip(db))]
-    pub async fn typed(db: &Source, id: UserId, period: Period, maybe: Option<&str>, list: &[u32]) -> u64 {
+    pub(crate) async fn typed(db: &Source, id: UserId, period: Period, maybe: Option<&str>, list: &[u32]) -> u64 {
         let _ = (id, period, maybe, list);
         db.tick()
     }
 
-    pub fn user_key(id: u64, region: &str) -> String {
+    pub(crate) fn user_key(id: u64, region: &str) -> String {
         format!("{region}/{id}")
     }
 
     #[cache_read(key_with = user_key, skip(db))]
-    pub async fn with_function(db: &Source, id: u64, region: &str) -> u64 {
+    pub(crate) async fn with_function(db: &Source, id: u64, region: &str) -> u64 {
         let _ = (id, region);
         db.tick()
     }
 
     #[cache_read(key_with = |id, details| format!("user-{id}-{details}"), skip(db))]
-    pub async fn with_closure(db: &Source, id: u64, details: bool) -> u64 {
+    pub(crate) async fn with_closure(db: &Source, id: u64, details: bool) -> u64 {
         let _ = (id, details);
         db.tick()
     }
 
     #[cache_read(key = auto, skip(db))]
-    pub async fn automatic(db: &Source, id: u64, region: &str) -> u64 {
+    pub(crate) async fn automatic(db: &Source, id: u64, region: &str) -> u64 {
         let _ = (id, region);
         db.tick()
     }
 
-    pub mod other {
+    pub(crate) mod other {
         use super::*;
 
         #[cache_read(key = auto, skip(db))]
-        pub async fn automatic(db: &Source, id: u64, region: &str) -> u64 {
+        pub(crate) async fn automatic(db: &Source, id: u64, region: &str) -> u64 {
             let _ = (id, region);
             db.tick()
         }
@@ -298,18 +298,18 @@ mod tagged {
     resource! { pub team("team", team_id: u64); }
 
     #[cache_read(key = "plain:<id>", skip(db))]
-    pub async fn by_default(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn by_default(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
 
     #[cache_read(key = "rows:<id>", tags = ["rows", "row:<id>", "half:<id.0>"], skip(db))]
-    pub async fn templated(db: &Source, id: (u64,)) -> u64 {
+    pub(crate) async fn templated(db: &Source, id: (u64,)) -> u64 {
         let _ = id;
         db.tick()
     }
 
-    pub fn tags_of(id: u64, region: &str) -> Vec<String> {
+    pub(crate) fn tags_of(id: u64, region: &str) -> Vec<String> {
         vec![format!("fn:{id}"), format!("fn:{region}")]
     }
 
@@ -318,24 +318,24 @@ mod tagged {
         tags = [tags_of(id, region), ids.iter().map(|id| format!("part:{id}")), team(id), ids.first().map(|id| format!("first:{id}"))],
         skip(db)
     )]
-    pub async fn dynamic(db: &Source, id: u64, region: &str, ids: &[u64]) -> u64 {
+    pub(crate) async fn dynamic(db: &Source, id: u64, region: &str, ids: &[u64]) -> u64 {
         let _ = (id, region, ids);
         db.tick()
     }
 
     #[cache_read(key = "one:<id>", tags = tags_of(id, "x"), skip(db))]
-    pub async fn one_expression(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn one_expression(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
 
     #[cache_read(key = "found:<id>", tags = ["found", "org:<result.org_id>", "name:<result.name:lower>"], skip(db))]
-    pub async fn of_result(db: &Source, id: u64) -> Result<Option<Arc<Row>>, Broken> {
+    pub(crate) async fn of_result(db: &Source, id: u64) -> Result<Option<Arc<Row>>, Broken> {
         Ok(db.try_find(id).await?.map(Arc::new))
     }
 
     #[cache_read(key = "list:<org>", tags = [result.iter().map(|row| format!("row:{}", row.id))], skip(db))]
-    pub async fn list(db: &Source, org: u64) -> Vec<Row> {
+    pub(crate) async fn list(db: &Source, org: u64) -> Vec<Row> {
         vec![db.row(org * 10).await, db.row(org * 10 + 1).await]
     }
 }
@@ -458,13 +458,13 @@ mod grouped {
     use super::*;
 
     #[cache_read(key = "ns:fixed:<id>", namespace = "reports", skip(db))]
-    pub async fn fixed(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn fixed(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
 
     #[cache_read(key = "ns:team:<team>:<id>", namespace = "team:<team>", skip(db))]
-    pub async fn of_team(db: &Source, id: u64, team: &str) -> u64 {
+    pub(crate) async fn of_team(db: &Source, id: u64, team: &str) -> u64 {
         let _ = (id, team);
         db.tick()
     }
@@ -501,12 +501,12 @@ async fn a_namespace_is_dropped_at_once() {
 mod lived {
     use super::*;
 
-    pub const LIMIT: Duration = Duration::from_secs(77);
+    pub(crate) const LIMIT: Duration = Duration::from_secs(77);
 
     macro_rules! lived {
         ($($name:ident: $key:literal, $ttl:expr;)*) => {
             $(#[cache_read(key = $key, ttl = $ttl, skip(db))]
-            pub async fn $name(db: &Source) -> u64 { db.tick() })*
+            pub(crate) async fn $name(db: &Source) -> u64 { db.tick() })*
         };
     }
     lived! {
@@ -522,35 +522,35 @@ mod lived {
     }
 
     #[cache_read(key = "lived:none", skip(db))]
-    pub async fn unsaid(db: &Source) -> u64 {
+    pub(crate) async fn unsaid(db: &Source) -> u64 {
         db.tick()
     }
 
     #[cache_read(key = "lived:arg:<seconds>", ttl = Duration::from_secs(seconds), skip(db))]
-    pub async fn of_argument(db: &Source, seconds: u64) -> u64 {
+    pub(crate) async fn of_argument(db: &Source, seconds: u64) -> u64 {
         let _ = seconds;
         db.tick()
     }
 
     #[cache_read(key = "lived:value:<id>", ttl = |row| Duration::from_secs(row.id * factor), skip(db, factor))]
-    pub async fn of_value(db: &Source, id: u64, factor: u64) -> Result<Option<Row>, Broken> {
+    pub(crate) async fn of_value(db: &Source, id: u64, factor: u64) -> Result<Option<Row>, Broken> {
         let _ = factor;
         db.try_find(id).await
     }
 
     #[cache_read(key = "lived:sliding", ttl = "10s", refresh = true, skip(db))]
-    pub async fn sliding(db: &Source) -> u64 {
+    pub(crate) async fn sliding(db: &Source) -> u64 {
         db.tick()
     }
 
     #[cache_read(key = "lived:jitter:<id>", ttl = "100s", jitter = "10%", skip(db))]
-    pub async fn jittered(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn jittered(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
 
     #[cache_read(key = "lived:spread:<id>", ttl = "100s", jitter = "20s", skip(db))]
-    pub async fn spread(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn spread(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
@@ -667,48 +667,48 @@ mod kept {
     use super::*;
 
     #[cache_read(key = "none:like:<id>", ttl = "10s", skip(db))]
-    pub async fn none_like_a_value(db: &Source, id: u64) -> Option<Row> {
+    pub(crate) async fn none_like_a_value(db: &Source, id: u64) -> Option<Row> {
         db.find(id).await
     }
 
     #[cache_read(key = "none:short:<id>", ttl = "10s", ttl_none = "2s", skip(db))]
-    pub async fn none_for_two_seconds(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
+    pub(crate) async fn none_for_two_seconds(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
         db.try_find(id).await
     }
 
     #[cache_read(key = "none:never:<id>", ttl_none = "0s", skip(db))]
-    pub async fn none_never(db: &Source, id: u64) -> Option<Arc<Row>> {
+    pub(crate) async fn none_never(db: &Source, id: u64) -> Option<Arc<Row>> {
         db.find(id).await.map(Arc::new)
     }
 
     #[cache_read(key = "err:never:<id>", skip(db))]
-    pub async fn err_never(db: &Source, id: u64) -> Result<Row, Failed> {
+    pub(crate) async fn err_never(db: &Source, id: u64) -> Result<Row, Failed> {
         db.load(id).await
     }
 
     #[cache_read(key = "err:kept:<id>", ttl = "10s", ttl_err = "2s", skip(db))]
-    pub async fn err_for_two_seconds(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
+    pub(crate) async fn err_for_two_seconds(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
         db.try_find(id).await
     }
 
     #[cache_read(key = "err:zero:<id>", ttl = "10s", ttl_err = "0s", skip(db))]
-    pub async fn err_for_no_time(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
+    pub(crate) async fn err_for_no_time(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
         db.try_find(id).await
     }
 
     #[cache_read(key = "if:<id>", cache_if = |row| row.version >= least, skip(db, least))]
-    pub async fn from_version(db: &Source, id: u64, least: u64) -> Result<Row, Failed> {
+    pub(crate) async fn from_version(db: &Source, id: u64, least: u64) -> Result<Row, Failed> {
         let _ = least;
         db.load(id).await
     }
 
     #[cache_read(key = "unless:<id>", unless = |row| row.org_id == 0, skip(db))]
-    pub async fn not_of_admins(db: &Source, id: u64) -> Option<Arc<Row>> {
+    pub(crate) async fn not_of_admins(db: &Source, id: u64) -> Option<Arc<Row>> {
         db.find(id).await.map(Arc::new)
     }
 
     #[cache_read(key = "bypass:<id>", bypass = preview || id == 0, skip(db, preview))]
-    pub async fn unless_preview(db: &Source, id: u64, preview: bool) -> u64 {
+    pub(crate) async fn unless_preview(db: &Source, id: u64, preview: bool) -> u64 {
         let _ = (id, preview);
         db.tick()
     }
@@ -852,27 +852,27 @@ mod shared {
     use super::*;
 
     #[cache_read(key = "shared:<id>", lock = true, lock_ttl = "60s", wait = "10s", skip(db))]
-    pub async fn stats_of(db: &Source, id: u64) -> Row {
+    pub(crate) async fn stats_of(db: &Source, id: u64) -> Row {
         db.row(id).await
     }
 
     #[cache_read(key = "shared:err:<id>", skip(db))]
-    pub async fn cloneable_error(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
+    pub(crate) async fn cloneable_error(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
         db.try_find(id).await
     }
 
     #[cache_read(key = "shared:failed:<id>", skip(db))]
-    pub async fn own_error(db: &Source, id: u64) -> Result<Row, Failed> {
+    pub(crate) async fn own_error(db: &Source, id: u64) -> Result<Row, Failed> {
         db.load(id).await
     }
 
     #[cache_read(key = "shared:unstored:<id>", unless = |_| true, skip(db))]
-    pub async fn never_stored(db: &Source, id: u64) -> Row {
+    pub(crate) async fn never_stored(db: &Source, id: u64) -> Row {
         db.row(id).await
     }
 
     #[cache_read(key = "shared:arc:<id>", skip(db))]
-    pub async fn arc(db: &Source, id: u64) -> Arc<Row> {
+    pub(crate) async fn arc(db: &Source, id: u64) -> Arc<Row> {
         Arc::new(db.row(id).await)
     }
 }
@@ -961,40 +961,40 @@ mod returned {
     use super::*;
     use std::result::Result as Outcome;
 
-    pub type Fallible<T> = Result<T, Broken>;
-    pub type Nothing<T> = Option<T>;
-    pub type Deep = Outcome<Nothing<Arc<Row>>, Broken>;
+    pub(crate) type Fallible<T> = Result<T, Broken>;
+    pub(crate) type Nothing<T> = Option<T>;
+    pub(crate) type Deep = Outcome<Nothing<Arc<Row>>, Broken>;
 
     #[cache_read(key = "ret:t", skip(db))]
-    pub async fn plain(db: &Source) -> Row {
+    pub(crate) async fn plain(db: &Source) -> Row {
         db.row(1).await
     }
     #[cache_read(key = "ret:option", skip(db))]
-    pub async fn option(db: &Source) -> Nothing<Row> {
+    pub(crate) async fn option(db: &Source) -> Nothing<Row> {
         db.find(1).await
     }
     #[cache_read(key = "ret:result", skip(db))]
-    pub async fn result(db: &Source) -> Fallible<Row> {
+    pub(crate) async fn result(db: &Source) -> Fallible<Row> {
         Ok(db.try_find(1).await?.unwrap())
     }
     #[cache_read(key = "ret:result_option", skip(db))]
-    pub async fn result_option(db: &Source) -> Fallible<Option<Row>> {
+    pub(crate) async fn result_option(db: &Source) -> Fallible<Option<Row>> {
         db.try_find(1).await
     }
     #[cache_read(key = "ret:deep", skip(db))]
-    pub async fn deep(db: &Source) -> Deep {
+    pub(crate) async fn deep(db: &Source) -> Deep {
         Ok(db.try_find(1).await?.map(Arc::new))
     }
     #[cache_read(key = "ret:unit", skip(db))]
-    pub async fn unit(db: &Source) {
+    pub(crate) async fn unit(db: &Source) {
         db.tick();
     }
     #[cache_read(key = "ret:map", skip(db))]
-    pub async fn map(db: &Source) -> HashMap<String, Vec<Option<u8>>> {
+    pub(crate) async fn map(db: &Source) -> HashMap<String, Vec<Option<u8>>> {
         HashMap::from([(format!("{}", db.tick()), vec![None, Some(1)])])
     }
     #[cache_read(key = "ret:boxed", skip(db))]
-    pub async fn boxed_error(db: &Source) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
+    pub(crate) async fn boxed_error(db: &Source) -> Result<Row, Box<dyn std::error::Error + Send + Sync>> {
         Ok(db.load(1).await?)
     }
 }
@@ -1035,7 +1035,7 @@ mod placed {
     use super::*;
 
     #[derive(Debug, PartialEq)]
-    pub enum ApiError {
+    pub(crate) enum ApiError {
         Cache(ErrorKind),
         Source,
     }
@@ -1046,42 +1046,42 @@ mod placed {
         }
     }
 
-    pub struct Service {
-        pub cache: Cache,
-        pub db: Source,
+    pub(crate) struct Service {
+        pub(crate) cache: Cache,
+        pub(crate) db: Source,
     }
 
     impl Service {
         #[cache_read(key = "service:<id>", cache = self.cache, skip(self))]
-        pub async fn row(&self, id: u64) -> Row {
+        pub(crate) async fn row(&self, id: u64) -> Row {
             self.db.row(id).await
         }
     }
 
     #[cache_read(key = "injected:<id>", cache = cache, skip(cache, db))]
-    pub async fn injected(cache: &Cache, db: &Source, id: u64) -> Row {
+    pub(crate) async fn injected(cache: &Cache, db: &Source, id: u64) -> Row {
         let _ = cache;
         db.row(id).await
     }
 
     #[cache_read(key = "placed:load:<id>", skip(db), on_error = load)]
-    pub async fn or_load(db: &Source, id: u64) -> Result<Row, Failed> {
+    pub(crate) async fn or_load(db: &Source, id: u64) -> Result<Row, Failed> {
         db.load(id).await
     }
 
     #[cache_read(key = "placed:fail:<id>", skip(db), on_error = fail)]
-    pub async fn or_fail(db: &Source, id: u64) -> Result<Row, ApiError> {
+    pub(crate) async fn or_fail(db: &Source, id: u64) -> Result<Row, ApiError> {
         db.load(id).await.map_err(|_| ApiError::Source)
     }
 
     #[cache_read(key = "placed:version:<id>", version = 2, skip(db))]
-    pub async fn second(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn second(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }
 
     #[cache_read(key = "placed:version:<id>", skip(db))]
-    pub async fn first(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn first(db: &Source, id: u64) -> u64 {
         let _ = id;
         db.tick()
     }

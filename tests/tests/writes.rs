@@ -14,23 +14,23 @@ mod reads {
     resource! { pub user("user", id: u64); }
 
     #[cache_read(key = "user:<id>", ttl = "10m", tags = ["users", "org:<result.org_id>"], skip(db))]
-    pub async fn get_user(db: &Source, id: u64) -> Result<Row, Failed> {
+    pub(crate) async fn get_user(db: &Source, id: u64) -> Result<Row, Failed> {
         db.load(id).await
     }
 
     #[cache_read(key = "profile:<id>", tags = ["user:<id>"], skip(db))]
-    pub async fn get_profile(db: &Source, id: u64) -> Row {
+    pub(crate) async fn get_profile(db: &Source, id: u64) -> Row {
         db.row(id).await
     }
 
     #[cache_read(key = "list:<org>:<page>", tags = ["lists"], namespace = "lists:<org>", skip(db))]
-    pub async fn get_list(db: &Source, org: &str, page: u32) -> u64 {
+    pub(crate) async fn get_list(db: &Source, org: &str, page: u32) -> u64 {
         let _ = (org, page);
         db.tick()
     }
 
     #[cache_read(key = "maybe:<id>", skip(db))]
-    pub async fn find_user(db: &Source, id: u64) -> Result<Option<Arc<Row>>, Broken> {
+    pub(crate) async fn find_user(db: &Source, id: u64) -> Result<Option<Arc<Row>>, Broken> {
         Ok(db.try_find(id).await?.map(Arc::new))
     }
 }
@@ -42,62 +42,62 @@ mod dropped {
     use super::*;
 
     #[cache_write(tags = ["user:<id>"])]
-    pub async fn rename(db: &Source, id: u64, name: &str) -> Row {
+    pub(crate) async fn rename(db: &Source, id: u64, name: &str) -> Row {
         db.write(id, name)
     }
 
     #[cache_write(tags = ["users"])]
-    pub async fn try_rename(db: &Source, id: u64, name: &str) -> Result<Row, Failed> {
+    pub(crate) async fn try_rename(db: &Source, id: u64, name: &str) -> Result<Row, Failed> {
         db.load(id).await?;
         Ok(db.write(id, name))
     }
 
     #[cache_write(tags = ["user:<id>", "org:<result.org_id>", "users", "gone:<id>"])]
-    pub async fn of_result(db: &Source, id: u64, org: u64) -> Result<Option<Arc<Row>>, Failed> {
+    pub(crate) async fn of_result(db: &Source, id: u64, org: u64) -> Result<Option<Arc<Row>>, Failed> {
         Ok((org > 0).then(|| Arc::new(db.move_to(id, org))))
     }
 
-    pub fn tags_of(id: u64, name: &str) -> Vec<String> {
+    pub(crate) fn tags_of(id: u64, name: &str) -> Vec<String> {
         vec![format!("user:{id}"), format!("name:{name}")]
     }
 
     #[cache_write(tags = [tags_of(id, &name), ids.iter().map(|id| key!("user:<id>"))])]
-    pub async fn dynamic(db: &Source, id: u64, name: String, ids: &[u64]) {
+    pub(crate) async fn dynamic(db: &Source, id: u64, name: String, ids: &[u64]) {
         let _ = ids;
         db.write(id, &name);
         drop(name);
     }
 
     #[cache_write(tags = [user(result.id), "users"])]
-    pub async fn created(db: &Source, row: Row) -> Result<Row, Failed> {
+    pub(crate) async fn created(db: &Source, row: Row) -> Result<Row, Failed> {
         Ok(db.write(row.id, &row.name))
     }
 
     #[cache_write(keys = ["profile:<id>", key!("list:<org>:<page>"), "maybe:<result.id>"])]
-    pub async fn by_keys(db: &Source, id: u64, org: &str, page: u32) -> Row {
+    pub(crate) async fn by_keys(db: &Source, id: u64, org: &str, page: u32) -> Row {
         let _ = (org, page);
         db.write(id, "by keys")
     }
 
     #[cache_write(patterns = ["list:<org>:*"])]
-    pub async fn by_pattern(db: &Source, org: &str) -> u64 {
+    pub(crate) async fn by_pattern(db: &Source, org: &str) -> u64 {
         let _ = org;
         db.tick()
     }
 
     #[cache_write(patterns = ["list:*:<page>", format!("profile:{page}?")])]
-    pub async fn by_patterns(db: &Source, page: u32) -> u64 {
+    pub(crate) async fn by_patterns(db: &Source, page: u32) -> u64 {
         let _ = page;
         db.tick()
     }
 
     #[cache_write(namespaces = ["lists:<org>", other])]
-    pub async fn by_namespace(org: &str, other: &str) {
+    pub(crate) async fn by_namespace(org: &str, other: &str) {
         let _ = (org, other);
     }
 
     #[cache_write(tags = ["user:<id>"], before = true)]
-    pub async fn early(db: &Source, id: u64, fail: bool) -> Result<Row, Failed> {
+    pub(crate) async fn early(db: &Source, id: u64, fail: bool) -> Result<Row, Failed> {
         let seen = get_profile(db, id).await;
         if fail {
             return Err(Failed);
@@ -107,14 +107,14 @@ mod dropped {
     }
 
     #[cache_write(tags = ["taken:<name>", "user:<row.id>"])]
-    pub async fn consuming(db: &Source, name: String, row: Row) -> u64 {
+    pub(crate) async fn consuming(db: &Source, name: String, row: Row) -> u64 {
         let consumed = (name, row);
         drop(consumed);
         db.tick()
     }
 
     #[cache_write(tags = ["user:<id>"], fence = "30s")]
-    pub async fn fenced(db: &Source, id: u64, hold: &tokio::sync::Semaphore) -> Row {
+    pub(crate) async fn fenced(db: &Source, id: u64, hold: &tokio::sync::Semaphore) -> Row {
         let row = db.write(id, "fenced");
         hold.acquire().await.expect("never closed").forget();
         row
@@ -369,18 +369,18 @@ mod put {
     use super::*;
 
     #[cache_write(put = get_user(id), patterns = ["list:*"])]
-    pub async fn update(db: &Source, id: u64, name: &str) -> Result<Row, Failed> {
+    pub(crate) async fn update(db: &Source, id: u64, name: &str) -> Result<Row, Failed> {
         db.load(id).await?;
         Ok(db.write(id, name))
     }
 
     #[cache_write(put = "user:<id>")]
-    pub async fn by_key(db: &Source, id: u64, name: &str) -> Row {
+    pub(crate) async fn by_key(db: &Source, id: u64, name: &str) -> Row {
         db.write(id, name)
     }
 
     #[cache_write(put = get_user(result.id), tags = ["users"])]
-    pub async fn create(db: &Source, name: String) -> Result<Option<Arc<Row>>, Failed> {
+    pub(crate) async fn create(db: &Source, name: String) -> Result<Option<Arc<Row>>, Failed> {
         if name.is_empty() {
             return Ok(None);
         }
@@ -388,17 +388,17 @@ mod put {
     }
 
     #[cache_write(put = "user:<result.id>")]
-    pub async fn create_by_key(db: &Source, name: String) -> Row {
+    pub(crate) async fn create_by_key(db: &Source, name: String) -> Row {
         db.write(name.len() as u64, &name)
     }
 
     #[cache_write(put = reads::find_user(id), tags = ["user:<id>"])]
-    pub async fn for_another_shape(db: &Source, id: u64, name: &str) -> Row {
+    pub(crate) async fn for_another_shape(db: &Source, id: u64, name: &str) -> Row {
         db.write(id, name)
     }
 
     #[cache_write(put = get_user(id), tags = ["users", "org:<result.org_id>"])]
-    pub async fn slowly(db: &Source, id: u64, meanwhile: impl AsyncFnOnce()) -> Row {
+    pub(crate) async fn slowly(db: &Source, id: u64, meanwhile: impl AsyncFnOnce()) -> Row {
         let row = db.write(id, "slowly");
         meanwhile().await;
         row
@@ -522,37 +522,37 @@ mod recached {
     use super::*;
 
     #[derive(Clone)]
-    pub struct Service {
-        pub db: Arc<Source>,
-        pub shard: u32,
+    pub(crate) struct Service {
+        pub(crate) db: Arc<Source>,
+        pub(crate) shard: u32,
     }
 
     impl Service {
         #[cache_read(key = "service:<self.shard>:<id>", tags = ["service:<id>"])]
-        pub async fn row(&self, id: u64) -> Row {
+        pub(crate) async fn row(&self, id: u64) -> Row {
             self.db.row(id).await
         }
 
         #[cache_read(key = "static:<id>", skip(db), companion = method)]
-        pub async fn of_type(db: &Source, id: u64) -> Row {
+        pub(crate) async fn of_type(db: &Source, id: u64) -> Row {
             db.row(id).await
         }
 
         #[cache_write(tags = ["service:<id>", "static:<id>"], recache = [self.row(id), Self::of_type(&self.db, id), Service::of_type(&self.db, id + 1)])]
-        pub async fn rename(&self, id: u64, name: String) -> Row {
+        pub(crate) async fn rename(&self, id: u64, name: String) -> Row {
             self.db.write(id, &name)
         }
 
         // F3: does not compile yet.
         #[cfg(any())]
         #[cache_write(tags = ["service:<id>"], recache = [self.row(id)], recache_mode = background)]
-        pub async fn rename_later(&self, id: u64, name: &str) -> Row {
+        pub(crate) async fn rename_later(&self, id: u64, name: &str) -> Row {
             self.db.write(id, name)
         }
     }
 
     #[cache_write(tags = ["user:<user_id>"], recache = [get_user(db, user_id)])]
-    pub async fn simple(db: &Source, user_id: u64, name: String) -> Result<Row, Failed> {
+    pub(crate) async fn simple(db: &Source, user_id: u64, name: String) -> Result<Row, Failed> {
         db.load(user_id).await?;
         Ok(db.write(user_id, &name))
     }
@@ -562,13 +562,13 @@ mod recached {
         tags = ["lists", "users"],
         recache = [get_list(db, company, 1), get_list(db, &company.to_uppercase(), page + 1), reads::get_profile(db, result.id), super::get_user(db, result.org_id)],
     )]
-    pub async fn renamed_and_extra(db: &Source, company: &str, page: u32, id: u64) -> Result<Option<Row>, Failed> {
+    pub(crate) async fn renamed_and_extra(db: &Source, company: &str, page: u32, id: u64) -> Result<Option<Row>, Failed> {
         let _ = page;
         Ok((id > 0).then(|| db.write(id, company)))
     }
 
     #[cache_read(key = "generic:<G>:<id>", skip(db))]
-    pub async fn generic<G>(db: &Source, id: u64) -> G
+    pub(crate) async fn generic<G>(db: &Source, id: u64) -> G
     where
         G: Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + From<u8> + cache_runtime::Plain + 'static,
     {
@@ -578,19 +578,19 @@ mod recached {
     }
 
     #[cache_write(keys = ["never"], recache = [generic::<u64>(db, id), self::generic::<u32>(db, id)])]
-    pub async fn of_generics(db: &Source, id: u64) {
+    pub(crate) async fn of_generics(db: &Source, id: u64) {
         let _ = (db, id);
     }
 
     #[derive(Default)]
-    pub struct Gauge {
+    pub(crate) struct Gauge {
         now: AtomicU64,
-        pub most: AtomicU64,
-        pub done: AtomicU64,
+        pub(crate) most: AtomicU64,
+        pub(crate) done: AtomicU64,
     }
 
     #[cache_read(key = "gauged:<id>", skip(gauge))]
-    pub async fn gauged(gauge: &Gauge, id: u64) -> u64 {
+    pub(crate) async fn gauged(gauge: &Gauge, id: u64) -> u64 {
         gauge.most.fetch_max(gauge.now.fetch_add(1, SeqCst) + 1, SeqCst);
         for _ in 0..5 {
             tokio::task::yield_now().await;
@@ -604,7 +604,7 @@ mod recached {
         tags = ["none"],
         recache = [gauged(g, 1), gauged(g, 2), gauged(g, 3), gauged(g, 4), gauged(g, 5), gauged(g, 6), gauged(g, 7), gauged(g, 8)],
     )]
-    pub async fn five_at_once(g: &Gauge) {
+    pub(crate) async fn five_at_once(g: &Gauge) {
         let _ = g;
     }
 
@@ -613,31 +613,31 @@ mod recached {
         recache = [gauged(g, 1), gauged(g, 2), gauged(g, 3), gauged(g, 4), gauged(g, *result), gauged(g, result + 1)],
         recache_concurrency = 2,
     )]
-    pub async fn two_at_once(g: &Gauge) -> u64 {
+    pub(crate) async fn two_at_once(g: &Gauge) -> u64 {
         let _ = g;
         5
     }
 
     #[cache_read(key = "panics:<id>", skip(db))]
-    pub async fn panics(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn panics(db: &Source, id: u64) -> u64 {
         db.tick();
         panic!("the source of {id} panics")
     }
 
     #[cache_write(tags = ["users"], recache = [panics(db, id), get_user(db, id), get_profile(db, id)])]
-    pub async fn with_failures(db: &Source, id: u64) -> u64 {
+    pub(crate) async fn with_failures(db: &Source, id: u64) -> u64 {
         db.tick();
         id
     }
 
     #[cache_read(key = "owned:<id>:<name>", skip(db))]
-    pub async fn owned(db: &Arc<Source>, id: u64, name: &str) -> Row {
+    pub(crate) async fn owned(db: &Arc<Source>, id: u64, name: &str) -> Row {
         let _ = name;
         db.row(id).await
     }
 
     #[cache_write(tags = ["owned:<id>:<name>"], recache = [owned(db, id, name), owned(db, result.id + 1, &title)], recache_mode = background)]
-    pub async fn in_background(db: &Arc<Source>, id: u64, name: &str, title: String) -> Result<Row, Failed> {
+    pub(crate) async fn in_background(db: &Arc<Source>, id: u64, name: &str, title: String) -> Result<Row, Failed> {
         Ok(db.write(id, &format!("{name} {title}")))
     }
 }
@@ -851,7 +851,7 @@ mod placed {
     use super::*;
 
     #[derive(Debug, PartialEq)]
-    pub enum ApiError {
+    pub(crate) enum ApiError {
         Cache(ErrorKind),
         Source,
     }
@@ -863,12 +863,12 @@ mod placed {
     }
 
     #[cache_write(tags = ["user:<id>"], on_error = fail)]
-    pub async fn or_fail(db: &Source, id: u64) -> Result<Row, ApiError> {
+    pub(crate) async fn or_fail(db: &Source, id: u64) -> Result<Row, ApiError> {
         db.load(id).await.map_err(|_| ApiError::Source)
     }
 
     #[cache_write(tags = ["user:<id>"], cache = cache, recache = [get_user(db, id)])]
-    pub async fn injected(cache: &Cache, db: &Source, id: u64) -> Row {
+    pub(crate) async fn injected(cache: &Cache, db: &Source, id: u64) -> Row {
         let _ = cache;
         db.write(id, "injected")
     }

@@ -91,7 +91,9 @@ fn of_expr(expr: Expr, spec: &Spec) -> syn::Result<Value> {
         },
         (Kind::Local, Some(Lit::Bool(on))) => Ok(Value::Bool(on.value)),
         (Kind::Local | Kind::Jitter, Some(literal)) => duration(literal, spec).map(Value::Ms),
-        (Kind::Size, Some(Lit::Str(text))) => unit::size_bytes(&text.value()).map(Value::Int).map_err(|what| syn::Error::new(span, laid_out(&what))),
+        (Kind::Size, Some(Lit::Str(text))) => {
+            unit::size_bytes(&text.value()).map(Value::Int).map_err(|what| syn::Error::new(span, laid_out(&what)))
+        }
         (Kind::Size, Some(Lit::Int(number))) => number.base10_parse().map(Value::Int),
         (Kind::Bool, Some(Lit::Bool(LitBool { value, .. }))) => Ok(Value::Bool(*value)),
         (Kind::Bool, _) => Err(spec.wrong(span, &format!("`{}` is `true` or `false`", spec.name))),
@@ -117,10 +119,10 @@ fn plain_literal(expr: &Expr) -> Option<&Lit> {
 }
 
 fn ttl_literal(literal: &Lit, spec: &Spec) -> syn::Result<Ttl> {
-    if let Lit::Str(text) = literal {
-        if text.value() == "forever" {
-            return Ok(Ttl::Forever);
-        }
+    if let Lit::Str(text) = literal
+        && text.value() == "forever"
+    {
+        return Ok(Ttl::Forever);
     }
     match duration(literal, spec)? {
         0 => Err(spec.wrong(literal.span(), "a ttl of zero would store what is never served")),
@@ -132,14 +134,18 @@ fn duration(literal: &Lit, spec: &Spec) -> syn::Result<u64> {
     match literal {
         Lit::Str(text) => unit::duration_ms(&text.value()).map_err(|what| {
             let forever = suggest::closest(&text.value(), ["forever"]).filter(|_| matches!(spec.kind, Kind::Ttl));
-            let what = forever.map_or(what, |word| format!("`{}` is not a duration\nhelp: write \"{word}\"", text.value()));
+            let what =
+                forever.map_or(what, |word| format!("`{}` is not a duration\nhelp: write \"{word}\"", text.value()));
             syn::Error::new(text.span(), laid_out(&what))
         }),
         Lit::Int(number) => match number.base10_parse::<u64>() {
             Ok(seconds) if number.suffix().is_empty() && seconds <= unit::MAX_MS / 1_000 => Ok(seconds * 1_000),
             _ => Err(spec.wrong(number.span(), &format!("`{number}` is not a number of seconds"))),
         },
-        other => Err(spec.wrong(other.span(), &format!("`{}` is a duration: text with units, or integer seconds", spec.name))),
+        other => {
+            Err(spec
+                .wrong(other.span(), &format!("`{}` is a duration: text with units, or integer seconds", spec.name)))
+        }
     }
 }
 
@@ -184,7 +190,12 @@ fn word(input: ParseStream<'_>, spec: &Spec, words: &[&str]) -> syn::Result<Valu
         let quoted = input.parse::<Lit>().ok();
         let what = match &quoted {
             Some(Lit::Str(text)) if words.contains(&text.value().as_str()) => {
-                return Err(syn::Error::new(span, Message::new(format!("`{}` is a word, not text", spec.name)).help(format!("write `{} = {}`", spec.name, text.value())).build()));
+                return Err(syn::Error::new(
+                    span,
+                    Message::new(format!("`{}` is a word, not text", spec.name))
+                        .help(format!("write `{} = {}`", spec.name, text.value()))
+                        .build(),
+                ));
             }
             _ => format!("`{}` does not take this value", spec.name),
         };
@@ -212,7 +223,8 @@ fn names(input: ParseStream<'_>, name: &Ident, spec: &Spec) -> syn::Result<Value
 }
 
 fn each(input: ParseStream<'_>, name: &Ident, spec: &Spec) -> syn::Result<Value> {
-    let wrong = |span: Span| spec.wrong(span, "`each` takes a name for the element and the parameter that holds the elements");
+    let wrong =
+        |span: Span| spec.wrong(span, "`each` takes a name for the element and the parameter that holds the elements");
     if !input.peek(token::Paren) {
         return Err(wrong(name.span()));
     }

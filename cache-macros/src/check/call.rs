@@ -50,12 +50,24 @@ pub(crate) fn rewrite(expr: &Expr, verb: Verb, errors: &mut Errors) -> Option<(E
         },
         Expr::MethodCall(call) => Some(method(call, verb)),
         Expr::Await(awaited) => {
-            errors.at(expr, Message::new(format!("a call in `{}` is awaited for you", verb.option())).help(format!("write `{}`", awaited.base.to_token_stream())));
+            errors.at(
+                expr,
+                Message::new(format!("a call in `{}` is awaited for you", verb.option()))
+                    .help(format!("write `{}`", awaited.base.to_token_stream())),
+            );
             None
         }
         Expr::Path(path) => {
             let name = path.path.to_token_stream().to_string().replace(' ', "");
-            errors.at(expr, Message::new(format!("`{}` takes a call of a cached function, with its arguments", verb.option())).help(format!("write `{} = {}`", verb.option(), if verb == Verb::Put { format!("{name}(..)") } else { format!("[{name}(..)]") })));
+            errors.at(
+                expr,
+                Message::new(format!("`{}` takes a call of a cached function, with its arguments", verb.option()))
+                    .help(format!(
+                        "write `{} = {}`",
+                        verb.option(),
+                        if verb == Verb::Put { format!("{name}(..)") } else { format!("[{name}(..)]") }
+                    )),
+            );
             None
         }
         _ => not_a_call(expr, verb, errors),
@@ -67,7 +79,10 @@ fn not_a_call(expr: &Expr, verb: Verb, errors: &mut Errors) -> Option<(Expr, Str
         Verb::Refresh => "recache = [get_user(db, user_id)]",
         Verb::Put => "put = get_user(user_id)",
     };
-    errors.at(expr, Message::new(format!("`{}` takes calls of cached functions", verb.option())).help(format!("write `{example}`")));
+    errors.at(
+        expr,
+        Message::new(format!("`{}` takes calls of cached functions", verb.option())).help(format!("write `{example}`")),
+    );
     None
 }
 
@@ -77,7 +92,10 @@ fn function(call: &ExprCall, path: &ExprPath, verb: Verb) -> (Expr, String) {
     let mut path = path.clone();
     let shown = shown(&path.path);
     let qualifier = path.path.segments.iter().rev().nth(1);
-    let associated = path.qself.is_some() || qualifier.is_some_and(|segment| segment.ident == "Self" || segment.ident.to_string().starts_with(char::is_uppercase));
+    let associated = path.qself.is_some()
+        || qualifier.is_some_and(|segment| {
+            segment.ident == "Self" || segment.ident.to_string().starts_with(char::is_uppercase)
+        });
     if let Some(last) = path.path.segments.last_mut() {
         if associated {
             last.ident = verb.method(&last.ident);
@@ -109,12 +127,19 @@ pub(crate) fn resource(expr: &Expr, errors: &mut Errors) -> Option<(Path, proc_m
         Expr::Group(group) => return resource(&group.expr, errors),
         Expr::Call(call) => call,
         _ => {
-            errors.at(expr, Message::new("`resource` takes a resource with its id").help("write `resource = user(user_id)`, where `user` is declared by `resource!`"));
+            errors.at(
+                expr,
+                Message::new("`resource` takes a resource with its id")
+                    .help("write `resource = user(user_id)`, where `user` is declared by `resource!`"),
+            );
             return None;
         }
     };
     let Expr::Path(function) = &*call.func else {
-        errors.at(&call.func, Message::new("`resource` takes a resource with its id").help("write `resource = user(user_id)`"));
+        errors.at(
+            &call.func,
+            Message::new("`resource` takes a resource with its id").help("write `resource = user(user_id)`"),
+        );
         return None;
     };
     let mut path = function.path.clone();

@@ -38,12 +38,17 @@ pub(crate) fn skipped(function: &Function, names: &[Ident], errors: &mut Errors)
             skipped.generics.push(text.clone());
         } else {
             let names = candidates(function);
-            let mut message = Message::new(format!("`skip` names `{text}`, but `{}` has no such parameter", function.name()));
+            let mut message =
+                Message::new(format!("`skip` names `{text}`, but `{}` has no such parameter", function.name()));
             if let Some(near) = suggest::closest(&text, names.iter().map(String::as_str)) {
                 message = message.help(format!("a parameter with a similar name exists: `{near}`"));
                 skipped.doubtful.extend(function.binding(near).map(|(index, _)| index));
             }
-            let note = if names.is_empty() { "there is nothing to skip".to_owned() } else { format!("parameters are {}", suggest::list(&names)) };
+            let note = if names.is_empty() {
+                "there is nothing to skip".to_owned()
+            } else {
+                format!("parameters are {}", suggest::list(&names))
+            };
             errors.span(name.span(), message.note(note));
         }
         skipped.names.push(text);
@@ -59,7 +64,14 @@ fn candidates(function: &Function) -> Vec<String> {
 }
 
 /// Reports what is neither in the key (`used`) nor skipped. `doubtful` parameters belong to a mistake that was reported.
-pub(crate) fn everything(function: &Function, used: &Uses, skipped: &Skipped, doubtful: &[usize], key: Option<&str>, errors: &mut Errors) {
+pub(crate) fn everything(
+    function: &Function,
+    used: &Uses,
+    skipped: &Skipped,
+    doubtful: &[usize],
+    key: Option<&str>,
+    errors: &mut Errors,
+) {
     let out = |name: &str| {
         let add = match key {
             Some(text) => format!("if it selects the value, add it to the key: `key = \"{text}:<{name}>\"`"),
@@ -69,27 +81,32 @@ pub(crate) fn everything(function: &Function, used: &Uses, skipped: &Skipped, do
         list.push(name.to_owned());
         (add, format!("if it does not, skip it: `skip({})`", list.join(", ")))
     };
-    if let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first() {
-        if !used.self_value && !skipped.self_value {
-            let mut list = skipped.names.clone();
-            list.push("self".to_owned());
-            errors.at(
-                receiver,
-                Message::new("`self` is in neither the key nor `skip(..)`")
-                    .help(format!("if every instance gives the same values, skip it: `skip({})`", list.join(", ")))
-                    .help("if a field selects the value, add it to the key: `<self.field>`"),
-            );
-        }
+    if let Some(FnArg::Receiver(receiver)) = function.sig.inputs.first()
+        && !used.self_value
+        && !skipped.self_value
+    {
+        let mut list = skipped.names.clone();
+        list.push("self".to_owned());
+        errors.at(
+            receiver,
+            Message::new("`self` is in neither the key nor `skip(..)`")
+                .help(format!("if every instance gives the same values, skip it: `skip({})`", list.join(", ")))
+                .help("if a field selects the value, add it to the key: `<self.field>`"),
+        );
     }
     for (index, param) in function.params.iter().enumerate() {
-        let known = used.params.contains(&index) || skipped.params.contains(&index) || skipped.doubtful.contains(&index) || doubtful.contains(&index);
+        let known = used.params.contains(&index)
+            || skipped.params.contains(&index)
+            || skipped.doubtful.contains(&index)
+            || doubtful.contains(&index);
         if known || param.ignored || param.bindings.is_empty() {
             continue;
         }
         let Some(first) = param.bindings.first() else { continue };
         let name = param.name().unwrap_or(first).unraw().to_string();
         let (add, skip) = out(&name);
-        let message = Message::new(format!("parameter `{name}` is in neither the key nor `skip(..)`")).help(add).help(skip);
+        let message =
+            Message::new(format!("parameter `{name}` is in neither the key nor `skip(..)`")).help(add).help(skip);
         match param.name() {
             Some(ident) => errors.at(ident, message),
             None => errors.at(&param.pat, message),
@@ -103,7 +120,10 @@ pub(crate) fn everything(function: &Function, used: &Uses, skipped: &Skipped, do
         let (add, skip) = out(&name);
         errors.at(
             generic,
-            Message::new(format!("generic parameter `{name}` is in neither the key nor `skip(..)`")).help(add).help(skip).note("calls with different types would share an entry"),
+            Message::new(format!("generic parameter `{name}` is in neither the key nor `skip(..)`"))
+                .help(add)
+                .help(skip)
+                .note("calls with different types would share an entry"),
         );
     }
 }
@@ -118,11 +138,17 @@ pub(crate) fn selects(function: &Function, name: &str, skipped: &Skipped) -> boo
     if in_output && !array_lengths(&function.output).contains(&name.to_owned()) {
         return true;
     }
-    let carriers: Vec<usize> = (0..function.params.len()).filter(|index| tokens::idents(&function.params[*index].ty.to_token_stream()).contains(name)).collect();
-    if carriers.iter().any(|index| !skipped.params.contains(index) && array_lengths(&function.params[*index].ty).contains(&name.to_owned())) {
+    let carriers: Vec<usize> = (0..function.params.len())
+        .filter(|index| tokens::idents(&function.params[*index].ty.to_token_stream()).contains(name))
+        .collect();
+    if carriers.iter().any(|index| {
+        !skipped.params.contains(index) && array_lengths(&function.params[*index].ty).contains(&name.to_owned())
+    }) {
         return false;
     }
-    carriers.is_empty() || in_output || carriers.iter().any(|index| !skipped.params.contains(index) && !function.params[*index].ignored)
+    carriers.is_empty()
+        || in_output
+        || carriers.iter().any(|index| !skipped.params.contains(index) && !function.params[*index].ignored)
 }
 
 /// Names that stand as the length of an array in `ty`.

@@ -4,6 +4,7 @@
 
 mod call;
 mod cover;
+mod key;
 mod read;
 mod scope;
 mod write;
@@ -29,12 +30,22 @@ fn function(function: &Function, attribute: &str, needs_async: bool, errors: &mu
         errors.span(
             sig.fn_token.span,
             Message::new(format!("`{attribute}` needs an async function, and `{name}` is not one"))
-                .help(if attribute == "cache_read" { "`memoize` works on it: `#[memoize(ttl = \"60s\")]`" } else { "make it `async fn`; for reads, `memoize` works on it" })
-                .note("a cache may have to wait for another process; a function that is not async would block its thread"),
+                .help(if attribute == "cache_read" {
+                    "`memoize` works on it: `#[memoize(ttl = \"60s\")]`"
+                } else {
+                    "make it `async fn`; for reads, `memoize` works on it"
+                })
+                .note(
+                    "a cache may have to wait for another process; a function that is not async would block its thread",
+                ),
         );
     }
     if let Safety::Unsafe(token) = &sig.safety {
-        errors.at(token, Message::new("an unsafe function cannot be cached").help("wrap it in a safe function, and annotate that one"));
+        errors.at(
+            token,
+            Message::new("an unsafe function cannot be cached")
+                .help("wrap it in a safe function, and annotate that one"),
+        );
     }
     if let Some(token) = &sig.constness {
         errors.at(token, Message::new("a const function cannot be cached").help("remove `const`"));
@@ -45,7 +56,8 @@ fn function(function: &Function, attribute: &str, needs_async: bool, errors: &mu
     if has_impl_trait(&function.output) {
         errors.at(
             &function.output,
-            Message::new("an `impl Trait` return value cannot be stored: its type has no name").help("return a named type, like `Vec<User>` or a struct"),
+            Message::new("an `impl Trait` return value cannot be stored: its type has no name")
+                .help("return a named type, like `Vec<User>` or a struct"),
         );
     }
 }
@@ -62,7 +74,11 @@ fn place(function: &Function, args: &Args, errors: &mut Errors) -> Place {
     let wanted = args.word("companion");
     if boxed_method {
         if let (Some("name" | "method"), Some(opt)) = (wanted, args.get("companion")) {
-            errors.at(&opt.name, Message::new("a method in a trait has no companion: nothing can be added to its `impl`").help("remove `companion`"));
+            errors.at(
+                &opt.name,
+                Message::new("a method in a trait has no companion: nothing can be added to its `impl`")
+                    .help("remove `companion`"),
+            );
         }
         return Place::Inline;
     }
@@ -72,7 +88,11 @@ fn place(function: &Function, args: &Args, errors: &mut Errors) -> Place {
         Some("name") if function.receiver().is_none() => Place::Name,
         Some("name") => {
             let span = args.get("companion").map_or_else(Span::call_site, |opt| opt.name.span());
-            errors.span(span, Message::new("a method has no companion of its own name").help("write `companion = method`, or remove it"));
+            errors.span(
+                span,
+                Message::new("a method has no companion of its own name")
+                    .help("write `companion = method`, or remove it"),
+            );
             Place::Inline
         }
         _ if function.is_associated() && public => Place::Method,
@@ -93,8 +113,10 @@ fn not_yet(args: &Args, names: &[&str], errors: &mut Errors) {
         if let Some(opt) = args.get(name) {
             errors.span(
                 opt.name.span(),
-                Message::new(format!("`{name}` is not available in this version: background refresh and timeouts come with the next one"))
-                    .help(format!("remove `{name}` for now")),
+                Message::new(format!(
+                    "`{name}` is not available in this version: background refresh and timeouts come with the next one"
+                ))
+                .help(format!("remove `{name}` for now")),
             );
         }
     }
@@ -104,7 +126,10 @@ fn not_yet(args: &Args, names: &[&str], errors: &mut Errors) {
 fn needs(args: &Args, name: &str, other: &str, example: &str, errors: &mut Errors) -> bool {
     match args.get(name) {
         Some(opt) if !args.wrote(other) => {
-            errors.span(opt.name.span(), Message::new(format!("`{name}` needs `{other}`")).help(format!("add `{example}`")));
+            errors.span(
+                opt.name.span(),
+                Message::new(format!("`{name}` needs `{other}`")).help(format!("add `{example}`")),
+            );
             false
         }
         _ => true,

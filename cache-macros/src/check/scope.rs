@@ -32,6 +32,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) when: When,
     /// Whether `*` is a wildcard.
     pub(crate) pattern: bool,
+    /// A mistake elsewhere may be why a name is not known.
+    pub(crate) doubtful: bool,
 }
 
 /// A template that could not be used, and what was probably meant: enough not to report the consequences.
@@ -44,7 +46,7 @@ pub(crate) enum Failed {
 
 impl<'a> Scope<'a> {
     pub(crate) fn new(function: &'a Function, what: &'static str, when: When) -> Self {
-        Self { function, element: None, what, when, pattern: false }
+        Self { function, element: None, what, when, pattern: false, doubtful: false }
     }
 
     /// A list element: a template if it is a literal, an expression otherwise.
@@ -69,19 +71,19 @@ impl<'a> Scope<'a> {
                     out.canonical.push_str(&template::escape(plain));
                     self.plain(plain, &mut out.segments);
                 }
-                Piece::Hole(hole) => {
-                    match self.hole(hole, text, &mut out.uses) {
-                        Ok((segment, name)) => {
-                            out.canonical.push_str(&format!("<{name}{}>", hole.modifier.suffix()));
-                            out.segments.push(segment);
-                        }
-                        Err(error) => {
-                            let (error, near) = *error;
-                            errors.push(error);
-                            meant.push(near);
-                        }
+                Piece::Hole(hole) => match self.hole(hole, text, &mut out.uses) {
+                    Ok((segment, name)) => {
+                        out.canonical.push_str(&format!("<{name}{}>", hole.modifier.suffix()));
+                        out.segments.push(segment);
                     }
-                }
+                    Err(error) => {
+                        let (error, near) = *error;
+                        if !self.doubtful {
+                            errors.push(error);
+                        }
+                        meant.push(near);
+                    }
+                },
             }
         }
         if meant.is_empty() { Ok(out) } else { Err(Failed::Names(meant, out.uses)) }
@@ -104,7 +106,12 @@ impl<'a> Scope<'a> {
 
     /// What a placeholder stands for, and its canonical path.
     #[allow(clippy::type_complexity, reason = "the error half is only passed on")]
-    fn hole(&self, hole: &Hole, text: &LitStr, uses: &mut Uses) -> Result<(Segment, String), Box<(syn::Error, Option<usize>)>> {
+    fn hole(
+        &self,
+        hole: &Hole,
+        text: &LitStr,
+        uses: &mut Uses,
+    ) -> Result<(Segment, String), Box<(syn::Error, Option<usize>)>> {
         let path = hole.path();
         let part = |source: Source, blame: (Span, Span)| {
             let blame = if hole.fields.is_empty() { blame } else { (text.span(), text.span()) };
@@ -112,12 +119,19 @@ impl<'a> Scope<'a> {
         };
         let name = match &hole.root {
             Root::Index(index) => {
-                let Some(param) = self.function.params.get(*index) else { return Err(Box::new((self.no_such_index(*index, hole, text), None))) };
-                let Some(binding) = param.bindings.first().filter(|_| param.bindings.len() == 1 || param.is_plain()) else {
+                let Some(param) = self.function.params.get(*index) else {
+                    return Err(Box::new((self.no_such_index(*index, hole, text), None)));
+                };
+                let Some(binding) = param.bindings.first().filter(|_| param.bindings.len() == 1 || param.is_plain())
+                else {
                     let names = suggest::list(param.bindings.iter().map(|b| format!("<{b}>")));
                     let message = Message::new(format!("parameter {index} of `{}` is a pattern", self.function.name()))
                         .drawn(&text.value(), &hole.range, "not one value")
-                        .help(if names.is_empty() { "give the parameter a name".to_owned() } else { format!("name what it binds: {names}") });
+                        .help(if names.is_empty() {
+                            "give the parameter a name".to_owned()
+                        } else {
+                            format!("name what it binds: {names}")
+                        });
                     return Err(Box::new((error_in(text, &hole.range, message), Some(*index))));
                 };
                 uses.params.insert(*index);
@@ -171,17 +185,28 @@ impl<'a> Scope<'a> {
 
     fn no_such_index(&self, index: usize, hole: &Hole, text: &LitStr) -> syn::Error {
         let count = self.function.params.len();
-        let message = Message::new(format!("{} names parameter {index}, but `{}` has {count}", self.template_name(), self.function.name()))
-            .drawn(&text.value(), &hole.range, "not a parameter")
-            .help(if count == 0 { "remove the placeholder".to_owned() } else { format!("the last one is `<{}>`; `self` does not count", count - 1) });
+        let message = Message::new(format!(
+            "{} names parameter {index}, but `{}` has {count}",
+            self.template_name(),
+            self.function.name()
+        ))
+        .drawn(&text.value(), &hole.range, "not a parameter")
+        .help(if count == 0 {
+            "remove the placeholder".to_owned()
+        } else {
+            format!("the last one is `<{}>`; `self` does not count", count - 1)
+        });
         error_in(text, &hole.range, message)
     }
 
     fn no_such_name(&self, name: &str, hole: &Hole, text: &LitStr) -> (syn::Error, Option<usize>) {
         if name == "result" {
-            let message = Message::new(format!("a {} cannot mention `result`: a {} exists before the call", self.what, self.what))
-                .drawn(&text.value(), &hole.range, "known only after the call")
-                .help("name parameters here; tags may read the result: `tags = [\"user:<result.id>\"]`");
+            let message = Message::new(format!(
+                "a {} cannot mention `result`: a {} exists before the call",
+                self.what, self.what
+            ))
+            .drawn(&text.value(), &hole.range, "known only after the call")
+            .help("name parameters here; tags may read the result: `tags = [\"user:<result.id>\"]`");
             return (error_in(text, &hole.range, message), None);
         }
         let mut names: Vec<String> = self.names();
@@ -190,13 +215,29 @@ impl<'a> Scope<'a> {
         }
         let near = suggest::closest(name, names.iter().map(String::as_str)).map(str::to_owned);
         let index = near.as_deref().and_then(|near| self.function.binding(near)).map(|(index, _)| index);
-        let mut message = Message::new(format!("{} names `{name}`, but `{}` has no such parameter", self.template_name(), self.function.name()))
-            .drawn(&text.value(), &(hole.range.start..hole.range.start + name.len().min(hole.range.len())), "not a parameter");
+        let mut message = Message::new(format!(
+            "{} names `{name}`, but `{}` has no such parameter",
+            self.template_name(),
+            self.function.name()
+        ))
+        .drawn(
+            &text.value(),
+            &(hole.range.start..hole.range.start + name.len().min(hole.range.len())),
+            "not a parameter",
+        );
         if let Some(near) = &near {
-            let what = if near == "result" { "the returned value is called" } else { "a parameter with a similar name exists:" };
+            let what = if near == "result" {
+                "the returned value is called"
+            } else {
+                "a parameter with a similar name exists:"
+            };
             message = message.help(format!("{what} `{near}`"));
         }
-        message = message.note(if names.is_empty() { "there is nothing that a placeholder may name here".to_owned() } else { format!("placeholders may name: {}", suggest::list(&names)) });
+        message = message.note(if names.is_empty() {
+            "there is nothing that a placeholder may name here".to_owned()
+        } else {
+            format!("placeholders may name: {}", suggest::list(&names))
+        });
         (error_in(text, &hole.range, message), index)
     }
 
@@ -208,14 +249,19 @@ impl<'a> Scope<'a> {
         let function = self.function;
         let mut names: Vec<String> = self.element.map(ToString::to_string).into_iter().collect();
         names.extend(function.self_ident.iter().map(|_| "self".to_owned()));
-        names.extend(function.params.iter().flat_map(|param| &param.bindings).map(|binding| binding.unraw().to_string()));
+        names.extend(
+            function.params.iter().flat_map(|param| &param.bindings).map(|binding| binding.unraw().to_string()),
+        );
         names.extend(function.type_params().chain(function.const_params()).map(ToString::to_string));
         names
     }
 
     fn result_is_a_parameter(&self, span: Span) -> syn::Error {
-        let message = Message::new(format!("`result` is the returned value here, and `{}` has a parameter of that name", self.function.name()))
-            .help("rename the parameter");
+        let message = Message::new(format!(
+            "`result` is the returned value here, and `{}` has a parameter of that name",
+            self.function.name()
+        ))
+        .help("rename the parameter");
         syn::Error::new(span, message.build())
     }
 
@@ -229,10 +275,13 @@ impl<'a> Scope<'a> {
         let mut uses = self.uses(&tokens);
         for name in &own {
             if uses.bindings.remove(name) {
-                uses.params.retain(|index| self.function.params[*index].bindings.iter().any(|b| uses.bindings.contains(&b.unraw().to_string())));
+                uses.params.retain(|index| {
+                    self.function.params[*index].bindings.iter().any(|b| uses.bindings.contains(&b.unraw().to_string()))
+                });
             }
         }
-        let result = tokens::first_ident(&tokens, "result").filter(|_| uses.result && !own.iter().any(|name| name == "result"));
+        let result =
+            tokens::first_ident(&tokens, "result").filter(|_| uses.result && !own.iter().any(|name| name == "result"));
         uses.result = result.is_some();
         if uses.result {
             if self.function.binding("result").is_some() {
@@ -260,7 +309,13 @@ impl<'a> Scope<'a> {
             }
         }
         let idents = tokens::idents(tokens);
-        uses.generics = self.function.type_params().chain(self.function.const_params()).map(ToString::to_string).filter(|name| idents.contains(name)).collect();
+        uses.generics = self
+            .function
+            .type_params()
+            .chain(self.function.const_params())
+            .map(ToString::to_string)
+            .filter(|name| idents.contains(name))
+            .collect();
         uses
     }
 }
@@ -268,7 +323,9 @@ impl<'a> Scope<'a> {
 /// What a closure binds itself.
 fn closure_names(expr: &Expr) -> Vec<String> {
     match expr {
-        Expr::Closure(closure) => closure.inputs.iter().flat_map(|input| tokens::idents(&input.to_token_stream())).collect(),
+        Expr::Closure(closure) => {
+            closure.inputs.iter().flat_map(|input| tokens::idents(&input.to_token_stream())).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -311,12 +368,18 @@ fn error_in(text: &LitStr, range: &Range<usize>, message: Message) -> syn::Error
 fn subspan(text: &LitStr, range: &Range<usize>) -> Option<Span> {
     let literal: Literal = text.token();
     // Offsets are those of the value only where nothing is escaped.
-    (literal.to_string() == format!("\"{}\"", text.value())).then(|| literal.subspan(range.start + 1..range.end + 1)).flatten()
+    (literal.to_string() == format!("\"{}\"", text.value()))
+        .then(|| literal.subspan(range.start + 1..range.end + 1))
+        .flatten()
 }
 
 pub(crate) fn template_problem(what: &str, text: &LitStr, problem: &Problem) -> syn::Error {
     let value = text.value();
-    let headline = if problem.message.contains("template") { format!("{} ({what})", problem.message) } else { format!("{}: {}", what, problem.message) };
+    let headline = if problem.message.contains("template") {
+        format!("{} ({what})", problem.message)
+    } else {
+        format!("{}: {}", what, problem.message)
+    };
     let message = Message::new(headline).drawn(&value, &problem.range, &problem.label).help(&problem.help);
     error_in(text, &problem.range, message)
 }

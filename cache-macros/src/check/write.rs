@@ -25,16 +25,16 @@ pub(crate) fn write(args: &Args, function: &Function, errors: &mut Errors) -> Op
     let keys = list("keys", "key", errors);
     let namespaces = list("namespaces", "namespace", errors);
     let patterns = list("patterns", "pattern", errors);
-    if let Some(expr) = args.expr("resource") {
-        if let Some((path, arguments)) = call::resource(expr, errors) {
-            let mut found = scope.expression(expr, errors);
-            let renamed = match function.self_ident.as_ref().filter(|ident| *ident != "self") {
-                Some(ident) => crate::tokens::rename_self(arguments, ident),
-                None => arguments,
-            };
-            found.tokens = quote!(#path::tag(#renamed));
-            tags.push(Element::Expr(found));
-        }
+    if let Some(expr) = args.expr("resource")
+        && let Some((path, arguments)) = call::resource(expr, errors)
+    {
+        let mut found = scope.expression(expr, errors);
+        let renamed = match function.self_ident.as_ref().filter(|ident| *ident != "self") {
+            Some(ident) => crate::tokens::rename_self(arguments, ident),
+            None => arguments,
+        };
+        found.tokens = quote!(#path::tag(#renamed));
+        tags.push(Element::Expr(found));
     }
     let put = args.expr("put").and_then(|expr| put(expr, &scope, errors));
     let recache = args.list("recache").iter().filter_map(|expr| recache(expr, &scope, errors)).collect();
@@ -44,9 +44,9 @@ pub(crate) fn write(args: &Args, function: &Function, errors: &mut Errors) -> Op
     if complete && !args.doubtful(&TARGETS) && !TARGETS.iter().any(|name| args.wrote(name)) {
         errors.span(
             proc_macro2::Span::call_site(),
-            Message::new("`cache_write` has nothing to invalidate")
-                .help("write `tags = [\"user:<user_id>\"]`")
-                .note("`keys`, `namespaces`, `patterns`, `resource`, `put` and `recache` are the other things it can do"),
+            Message::new("`cache_write` has nothing to invalidate").help("write `tags = [\"user:<user_id>\"]`").note(
+                "`keys`, `namespaces`, `patterns`, `resource`, `put` and `recache` are the other things it can do",
+            ),
         );
     }
     if args.get("fence").is_some() {

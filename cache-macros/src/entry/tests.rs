@@ -32,12 +32,11 @@ fn messages(tokens: &TokenStream) -> Vec<String> {
     let trees: Vec<TokenTree> = tokens.clone().into_iter().collect();
     let mut found = Vec::new();
     for (i, tree) in trees.iter().enumerate() {
-        if matches!(tree, TokenTree::Ident(ident) if ident == "compile_error") {
-            if let Some(TokenTree::Group(group)) = trees.get(i + 2) {
-                if let Ok(text) = syn::parse2::<syn::LitStr>(group.stream()) {
-                    found.push(text.value().lines().next().unwrap_or_default().to_owned());
-                }
-            }
+        if matches!(tree, TokenTree::Ident(ident) if ident == "compile_error")
+            && let Some(TokenTree::Group(group)) = trees.get(i + 2)
+            && let Ok(text) = syn::parse2::<syn::LitStr>(group.stream())
+        {
+            found.push(text.value().lines().next().unwrap_or_default().to_owned());
         }
     }
     found
@@ -59,16 +58,37 @@ fn free_function_has_a_companion() {
         ),
     );
     contains(&text, quote!(get_user::__call(::cache_runtime::__private::Mode::Read, db, user_id).await));
-    contains(&text, quote!(pub async fn bypass(db: &Db, user_id: u64) -> Result<User, DbError> { db.get(user_id).await }));
-    contains(&text, quote!(pub async fn invalidate(user_id: u64) -> ::core::result::Result<(), ::cache_runtime::__private::Error>));
+    contains(
+        &text,
+        quote!(
+            pub async fn bypass(db: &Db, user_id: u64) -> Result<User, DbError> {
+                db.get(user_id).await
+            }
+        ),
+    );
+    contains(
+        &text,
+        quote!(pub async fn invalidate(user_id: u64) -> ::core::result::Result<(), ::cache_runtime::__private::Error>),
+    );
     contains(&text, quote!(w.lit("user:"); w.part(&user_id);));
-    contains(&text, quote!(done.on_value(|value, t| { t.tag("org:<result.org_id>", |w| { w.lit("org:"); w.part(&value.org_id); }); });));
+    contains(
+        &text,
+        quote!(done.on_value(|value, t| { t.tag("org:<result.org_id>", |w| { w.lit("org:"); w.part(&value.org_id); }); });),
+    );
     contains(&text, quote!(.ttl_ms(300000)));
 }
 
 #[test]
 fn trait_method_is_expanded_in_place() {
-    let text = expanded("cache_read", quote!(key = "x:<self.shard>:<id>"), quote!(async fn get(&self, id: u64) -> u64 { self.load(id)? }));
+    let text = expanded(
+        "cache_read",
+        quote!(key = "x:<self.shard>:<id>"),
+        quote!(
+            async fn get(&self, id: u64) -> u64 {
+                self.load(id)?
+            }
+        ),
+    );
     contains(&text, quote!(w.part(&self.shard);));
     contains(&text, quote!(self.load(id)?));
     assert!(!text.contains("struct"));
@@ -76,7 +96,15 @@ fn trait_method_is_expanded_in_place() {
 
 #[test]
 fn public_method_gets_functions_beside_it() {
-    let text = expanded("cache_read", quote!(key = "x:<id>", skip(self)), quote!(pub async fn get(&self, id: u64) -> u64 { id }));
+    let text = expanded(
+        "cache_read",
+        quote!(key = "x:<id>", skip(self)),
+        quote!(
+            pub async fn get(&self, id: u64) -> u64 {
+                id
+            }
+        ),
+    );
     contains(&text, quote!(pub fn get_entry(&self, id: u64)));
     contains(&text, quote!(pub async fn get_refresh(&self, id: u64) -> u64));
 }
@@ -87,11 +115,23 @@ fn boxed_future_of_async_trait_is_seen_through() {
         "cache_read",
         quote!(key = "x:<id>", skip(self)),
         quote!(
-            fn get<'life0, 'async_trait>(&'life0 self, __arg1: Path<u64>) -> ::core::pin::Pin<Box<dyn ::core::future::Future<Output = u64> + ::core::marker::Send + 'async_trait>> where 'life0: 'async_trait, Self: 'async_trait {
+            fn get<'life0, 'async_trait>(
+                &'life0 self,
+                __arg1: Path<u64>,
+            ) -> ::core::pin::Pin<Box<dyn ::core::future::Future<Output = u64> + ::core::marker::Send + 'async_trait>>
+            where
+                'life0: 'async_trait,
+                Self: 'async_trait,
+            {
                 Box::pin(async move {
-                    if let ::core::option::Option::Some(__ret) = ::core::option::Option::None::<u64> { return __ret; }
+                    if let ::core::option::Option::Some(__ret) = ::core::option::Option::None::<u64> {
+                        return __ret;
+                    }
                     let __self = self;
-                    let Path(id) = { let __arg1 = __arg1; __arg1 };
+                    let Path(id) = {
+                        let __arg1 = __arg1;
+                        __arg1
+                    };
                     let __ret: u64 = { id };
                     __ret
                 })
@@ -107,13 +147,28 @@ fn verbs_drop_generics_that_they_do_not_mention() {
     let text = expanded(
         "cache_read",
         quote!(key = "x:<id>", skip(store, I)),
-        quote!(async fn get<S: Store, I>(store: &S, id: u64) -> u64 where S: Send { id }),
+        quote!(
+            async fn get<S: Store, I>(store: &S, id: u64) -> u64
+            where
+                S: Send,
+            {
+                id
+            }
+        ),
     );
     contains(&text, quote!(async fn invalidate(id: u64)));
     contains(&text, quote!(async fn bypass<S: Store, I>));
     // `I` is in no parameter.
     assert_eq!(
-        refused("cache_read", quote!(key = "x:<id>"), quote!(async fn get<I>(id: u64) -> u64 { id })),
+        refused(
+            "cache_read",
+            quote!(key = "x:<id>"),
+            quote!(
+                async fn get<I>(id: u64) -> u64 {
+                    id
+                }
+            )
+        ),
         ["generic parameter `I` is in neither the key nor `skip(..)`"]
     );
 }
@@ -122,8 +177,16 @@ fn verbs_drop_generics_that_they_do_not_mention() {
 fn write_renders_before_and_recaches_after() {
     let text = expanded(
         "cache_write",
-        quote!(tags = ["user:<id>", user(result.id)], recache = [a::get_user(db, id), self.get(id), Self::find::<T>(name), get_org(result.org)], patterns = ["u:<id>:*"]),
-        quote!(async fn rename(&self, db: &Db, id: u64, name: String) -> Result<User, E> { todo!() }),
+        quote!(
+            tags = ["user:<id>", user(result.id)],
+            recache = [a::get_user(db, id), self.get(id), Self::find::<T>(name), get_org(result.org)],
+            patterns = ["u:<id>:*"]
+        ),
+        quote!(
+            async fn rename(&self, db: &Db, id: u64, name: String) -> Result<User, E> {
+                todo!()
+            }
+        ),
     );
     contains(&text, quote!(a::get_user::refresh));
     contains(&text, quote!(self.get_refresh));
@@ -134,18 +197,36 @@ fn write_renders_before_and_recaches_after() {
 
 #[test]
 fn every_mistake_is_reported_once() {
-    let item = || quote!(async fn get(db: &Db, user_id: u64, region: String) -> u64 { 1 });
+    let item = || {
+        quote!(
+            async fn get(db: &Db, user_id: u64, region: String) -> u64 {
+                1
+            }
+        )
+    };
     let one = |args: TokenStream| refused("cache_read", args, item());
-    assert_eq!(one(quote!(key = "u:<usr_id>:<region>", skip(db))), ["key template names `usr_id`, but `get` has no such parameter"]);
+    assert_eq!(
+        one(quote!(key = "u:<usr_id>:<region>", skip(db))),
+        ["key template names `usr_id`, but `get` has no such parameter"]
+    );
     assert_eq!(one(quote!(key = "u:<user_id>", skip(db))), ["parameter `region` is in neither the key nor `skip(..)`"]);
-    assert_eq!(one(quote!(key = "u:<result.id>", skip(db, user_id, region))), ["a key cannot mention `result`: a key exists before the call"]);
+    assert_eq!(
+        one(quote!(key = "u:<result.id>", skip(db, user_id, region))),
+        ["a key cannot mention `result`: a key exists before the call"]
+    );
     assert_eq!(one(quote!(key = "u:<user_id>:<region>", tll = "5m", skip(db))), ["`cache_read` has no option `tll`"]);
-    assert_eq!(one(quote!(key = auto, skip(db), ttl = "5mins")), ["`5mins` is not a duration: no unit is called `mins`"]);
+    assert_eq!(
+        one(quote!(key = auto, skip(db), ttl = "5mins")),
+        ["`5mins` is not a duration: no unit is called `mins`"]
+    );
     assert_eq!(one(quote!(key = auto, skip(db), ttl = "5m", ttl = "6m")), ["duplicate option `ttl`"]);
     assert_eq!(one(quote!(key = auto, skip(db), stale = "5m")), ["`stale` needs `ttl`"]);
     assert_eq!(one(quote!(skip(db))), ["`cache_read` needs a key"]);
     assert_eq!(one(quote!(key = "", skip(db))), ["empty template (key)"]);
-    assert_eq!(one(quote!(key = "u:<user_id><region>", skip(db))), ["ambiguous template: two placeholders without a `:` between them (key)"]);
+    assert_eq!(
+        one(quote!(key = "u:<user_id><region>", skip(db))),
+        ["ambiguous template: two placeholders without a `:` between them (key)"]
+    );
     assert_eq!(
         one(quote!(key = "u:<usr_id>", skip(db), tags = ["x:<regin>"], ttl = "0s")),
         [
@@ -156,17 +237,52 @@ fn every_mistake_is_reported_once() {
         ]
     );
     assert_eq!(
-        refused("cache_read", quote!(key = "x:<a>"), quote!(fn f(a: u64) -> u64 { a })),
+        refused(
+            "cache_read",
+            quote!(key = "x:<a>"),
+            quote!(
+                fn f(a: u64) -> u64 {
+                    a
+                }
+            )
+        ),
         ["`cache_read` needs an async function, and `f` is not one"]
     );
     assert_eq!(
-        refused("cache_write", quote!(tags = ["x:<result.id>"], fence = "1s"), quote!(async fn f(a: u64) -> u64 { a })),
+        refused(
+            "cache_write",
+            quote!(tags = ["x:<result.id>"], fence = "1s"),
+            quote!(
+                async fn f(a: u64) -> u64 {
+                    a
+                }
+            )
+        ),
         ["a fenced tag cannot mention `result`: a fence is set before the call"]
     );
 }
 
 #[test]
 fn the_function_survives_every_mistake() {
-    let text = super::read(quote!(ky = 1), quote!(async fn get(id: u64) -> u64 { id }), false).to_string();
-    assert!(text.starts_with(&quote!(async fn get(id: u64) -> u64 { id }).to_string()), "{text}");
+    let text = super::read(
+        quote!(ky = 1),
+        quote!(
+            async fn get(id: u64) -> u64 {
+                id
+            }
+        ),
+        false,
+    )
+    .to_string();
+    assert!(
+        text.starts_with(
+            &quote!(
+                async fn get(id: u64) -> u64 {
+                    id
+                }
+            )
+            .to_string()
+        ),
+        "{text}"
+    );
 }

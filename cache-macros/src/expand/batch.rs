@@ -1,17 +1,23 @@
 //! `each(id in ids)`: look up every element, run the body with the missing ones, put the answer together.
 
-use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens as _, quote_spanned};
+use proc_macro2::{Ident, TokenStream};
+use quote::ToTokens as _;
 use syn::Type;
 
 use super::capture::{Captures, Life};
 use super::flow::{After, Body, by_move};
-use super::{Cx, key};
-use crate::function;
+use super::{Cx, generics, key};
 use crate::model::{Batch, Key, Read, Uses};
 
 /// Everything from the elements to the function's result.
-pub(super) fn statements(cx: &Cx<'_>, plan: &Read, site: &TokenStream, mode: &TokenStream, body: &Body, inline: bool) -> TokenStream {
+pub(super) fn statements(
+    cx: &Cx<'_>,
+    plan: &Read,
+    site: &TokenStream,
+    mode: &TokenStream,
+    body: &Body,
+    inline: bool,
+) -> TokenStream {
     let Some(Batch { element, param, elements, by }) = &plan.batch else { return TokenStream::new() };
     let p = cx.p();
     let at = cx.at(site);
@@ -19,7 +25,8 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Read, site: &TokenStream, mode: &To
     let write = key(cx, plan, element);
     let by = by.as_ref().map(|by| q!(batch.by(#by);));
     let own = |used: bool| used.then(|| q!(let #element = #p::capture(#element);));
-    let before: TokenStream = plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
+    let before: TokenStream =
+        plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
     let before_owns = own(plan.tags.iter().any(|tag| !tag.uses().result && needs_owned(tag)));
     let before = (!before.is_empty()).then(|| q!(batch.tags(|#element, t| { #before_owns #before });));
     let namespace = plan.namespace.as_ref().map(|namespace| {
@@ -35,7 +42,8 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Read, site: &TokenStream, mode: &To
     };
     let after = After::new(plan);
     let needs = after.needs();
-    let captures = Captures::new(cx, &needs, Life::Call, inline);
+    // Said for every element, so nothing may be taken.
+    let captures = Captures::new(cx, &needs, Life::Call, inline).shared();
     let runnable = body.runnable(cx, &captures.inside, by_move(cx, &needs));
     let on_value = (!after.is_empty()).then(|| {
         let owns = own(plan.tags.iter().any(|tag| tag.uses().result && needs_owned(tag)));
@@ -43,36 +51,56 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Read, site: &TokenStream, mode: &To
         q!(#rebound batch.on_value(|#element, value, t| { #owns #statements });)
     });
     let captured = &captures.before;
-    let missing = missing(cx, *param, elements);
-    let bypass = plan.bypass.as_ref().map(|bypass| {
-        let bypass = cx.owned_arguments(bypass.to_token_stream());
-        q!(let bypass = #bypass;)
-    });
+    let (place, missing) = missing(cx, *param, elements);
     let look_up = q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await);
-    let load = q!(
-        #before
-        #namespace
-        #ttl
-        #captured
-        #missing
-        if let ::core::result::Result::Err(early) = batch.run(#runnable).await {
+    let run = q!(
+        if let ::core::result::Result::Err(early) = batch.run(runnable).await {
             return early;
         }
         #on_value
     );
-    if bypass.is_some() {
-        // The body stands once: a bypassed call is a batch in which nothing is looked up.
+    let Some(bypass) = &plan.bypass else {
         return q!(
             #at
-            #bypass
             #shape
-            let mut batch = if bypass { at.batch_bypassed(shape, #p::elements(&#elements)) } else { #look_up };
+            let mut batch = #look_up;
             #by
-            if !batch.is_complete() { #load }
+            if !batch.is_complete() {
+                #before #namespace #ttl #captured
+                #place
+                #missing
+                let runnable = #runnable;
+                #run
+            }
             batch.finish().await
         );
-    }
-    q!(#at #shape let mut batch = #look_up; #by if !batch.is_complete() { #load } batch.finish().await)
+    };
+    let bypass = cx.owned_arguments(bypass.to_token_stream());
+    // The body stands once, for both ways.
+    q!(
+        #at
+        #shape
+        let bypass = #bypass;
+        #place
+        let (batch, #elements) = if bypass {
+            at.bypassed();
+            (::core::option::Option::None, #elements)
+        } else {
+            let mut batch = #look_up;
+            #by
+            if batch.is_complete() {
+                return batch.finish().await;
+            }
+            #before #namespace #ttl
+            #missing
+            (::core::option::Option::Some(batch), #elements)
+        };
+        #captured
+        let runnable = #runnable;
+        let ::core::option::Option::Some(mut batch) = batch else { return runnable.await };
+        #run
+        batch.finish().await
+    )
 }
 
 /// The closure body that writes the key of one element.
@@ -97,25 +125,24 @@ fn needs_owned(element: &crate::model::Element) -> bool {
     uses.element && matches!(element, crate::model::Element::Expr(_))
 }
 
-/// `batch_storable`, blamed on the return type.
-fn shape(cx: &Cx<'_>) -> TokenStream {
+/// The batch's shape with the evidence that its elements can be stored.
+pub(super) fn shape(cx: &Cx<'_>) -> TokenStream {
     let (p, output) = (cx.p(), &cx.function.output);
-    let span = Span::mixed_site().located_at(function::first_span(&output.to_token_stream()));
-    let evidence = quote_spanned!(span=> #p::batch_storable(shape));
-    let bound = Ident::new("shape", crate::hygiene::span());
-    let inner = Ident::new("shape", span);
-    let _ = inner;
-    q!(let #bound = #p::batch_shape!(#output); let #bound = #evidence;)
+    let evidence = cx.evidence("shape", "batch_storable");
+    q!(let shape = #p::batch_shape!(#output); #evidence)
 }
 
 /// The parameter again, with the missing elements only.
-fn missing(cx: &Cx<'_>, param: usize, elements: &Ident) -> TokenStream {
-    let (p, ty) = (cx.p(), &cx.function.params[param].ty);
+fn missing(cx: &Cx<'_>, param: usize, elements: &Ident) -> (Option<TokenStream>, TokenStream) {
+    let (p, ty) = (cx.p(), generics::elided(&cx.function.params[param].ty));
     match ty {
-        Type::Reference(_) => q!(
-            let missing = #p::missing_as(#elements, batch.missing());
-            let #elements: #ty = &missing;
+        Type::Reference(_) => (
+            Some(q!(let missing;)),
+            q!(
+                missing = #p::missing_as(#elements, batch.missing());
+                let #elements: #ty = &missing;
+            ),
         ),
-        _ => q!(let #elements: #ty = #p::missing_as(&#elements, batch.missing());),
+        _ => (None, q!(let #elements: #ty = #p::missing_as(&#elements, batch.missing());)),
     }
 }

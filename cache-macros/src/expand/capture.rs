@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{Ident, TokenStream};
-use quote::format_ident;
+use quote::{ToTokens as _, format_ident};
 use syn::ext::IdentExt as _;
 
 use super::Cx;
+use crate::function::Param;
 use crate::model::{Element, OfValue, Part, Segment, Source, Text};
 
 /// How long what was captured must live.
@@ -28,6 +29,8 @@ pub(super) struct Captures {
     /// After the body.
     pub(super) after: TokenStream,
     leaves: BTreeMap<String, Ident>,
+    /// Names that are mentioned once, so that what mentions them may take them.
+    sole: BTreeSet<String>,
 }
 
 /// What is needed later.
@@ -35,6 +38,7 @@ pub(super) struct Captures {
 pub(super) struct Needs<'a> {
     texts: Vec<&'a Text>,
     names: BTreeSet<String>,
+    mentioned: BTreeMap<String, usize>,
     pub(super) self_value: bool,
 }
 
@@ -48,16 +52,27 @@ impl<'a> Needs<'a> {
 
     pub(super) fn text(&mut self, text: &'a Text) {
         self.self_value |= text.uses.self_value;
+        self.mention(&text.uses.bindings, 2);
         self.texts.push(text);
     }
 
     pub(super) fn expr(&mut self, expr: &OfValue) {
         self.self_value |= expr.uses.self_value;
+        for name in &expr.uses.bindings {
+            *self.mentioned.entry(name.clone()).or_default() += crate::tokens::count(&expr.tokens, name);
+        }
         self.names.extend(expr.uses.bindings.iter().cloned());
+    }
+
+    fn mention(&mut self, names: &BTreeSet<String>, times: usize) {
+        for name in names {
+            *self.mentioned.entry(name.clone()).or_default() += times;
+        }
     }
 
     pub(super) fn uses(&mut self, uses: &crate::model::Uses) {
         self.self_value |= uses.self_value;
+        self.mention(&uses.bindings, 2);
         self.names.extend(uses.bindings.iter().cloned());
     }
 }
@@ -66,7 +81,15 @@ impl Captures {
     /// `inline`: the body is an `async move` block of this function rather than a call.
     pub(super) fn new(cx: &Cx<'_>, needs: &Needs<'_>, life: Life, inline: bool) -> Self {
         let p = cx.p();
-        let mut captures = Self { before: TokenStream::new(), inside: TokenStream::new(), after: TokenStream::new(), leaves: BTreeMap::new() };
+        let mut captures = Self {
+            before: TokenStream::new(),
+            inside: TokenStream::new(),
+            after: TokenStream::new(),
+            leaves: BTreeMap::new(),
+            sole: BTreeSet::new(),
+        };
+        captures.sole =
+            needs.mentioned.iter().filter(|(_, times)| **times == 1).map(|(name, _)| name.clone()).collect();
         let mut names = needs.names.clone();
         for part in needs.texts.iter().flat_map(|text| &text.segments).filter_map(|segment| match segment {
             Segment::Part(part) => Some(part),
@@ -81,7 +104,9 @@ impl Captures {
                         captures.add_leaf(&p, part, binding);
                     }
                 }
-                Source::SelfValue(ident) if life == Life::Owned || !cx.function.self_is_shared() => captures.add_leaf(&p, part, ident),
+                Source::SelfValue(ident) if life == Life::Owned || !cx.function.self_is_shared() => {
+                    captures.add_leaf(&p, part, ident)
+                }
                 Source::Expr(tokens) => {
                     let mentioned = crate::tokens::mentions(tokens);
                     names.extend(mentioned.into_iter().filter(|name| cx.function.binding(name).is_some()));
@@ -90,9 +115,25 @@ impl Captures {
             }
         }
         for name in names {
-            captures.add_name(cx, &name, life, inline);
+            let Some((index, binding)) = cx.function.binding(&name) else { continue };
+            // What cannot be cloned or owned is reported at the parameter.
+            let blame = crate::function::first_span(&cx.function.params[index].ty.to_token_stream());
+            crate::hygiene::located(blame, || {
+                captures.add_name(cx, &name, binding, &cx.function.params[index], life, inline)
+            });
         }
         captures
+    }
+
+    /// For what runs more than once.
+    pub(super) fn shared(mut self) -> Self {
+        self.sole.clear();
+        self
+    }
+
+    /// An expression after the body: what is mentioned again elsewhere is cloned once more.
+    pub(super) fn arguments(&self, cx: &Cx<'_>, tokens: TokenStream) -> TokenStream {
+        cx.cloned(tokens, &|name| !self.sole.contains(name))
     }
 
     /// The capture that stands for a placeholder with fields.
@@ -111,9 +152,8 @@ impl Captures {
         self.leaves.insert(name, ident);
     }
 
-    fn add_name(&mut self, cx: &Cx<'_>, name: &str, life: Life, inline: bool) {
-        let Some((index, binding)) = cx.function.binding(name) else { return };
-        let (p, param) = (cx.p(), &cx.function.params[index]);
+    fn add_name(&mut self, cx: &Cx<'_>, name: &str, binding: &Ident, param: &Param, life: Life, inline: bool) {
+        let p = cx.p();
         let kept = format_ident!("kept_{}", name, span = crate::hygiene::span());
         if param.is_plain() && param.is_plainly_copy() {
             return;

@@ -5,9 +5,10 @@ use quote::ToTokens as _;
 use syn::ext::IdentExt as _;
 
 use super::flow::{self, Body};
+use super::signature::{self, Forward};
 use super::verb::Verbs;
-use super::{Cx, site, split_attributes};
-use crate::function::{Form, Function};
+use super::{Attributes, Cx, site, split_attributes};
+use crate::function::{Boxed, Form, Function};
 use crate::model::Read;
 
 /// A free function: itself, and a type of its name with the verbs.
@@ -15,54 +16,39 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let function = cx.function;
     let Function { vis, sig, form, output, .. } = function;
     let (p, name, turbofish) = (cx.p(), &sig.ident, function.turbofish());
-    let attributes = split_attributes(function);
-    let (public, of_body, of_items) = (&attributes.public, &attributes.body, &attributes.items);
-    let forward = super::signature::forward(function);
-    let (inputs, arguments) = (&forward.inputs, &forward.arguments);
     let (generics, clause) = (&sig.generics, &sig.generics.where_clause);
-    let (_, dot_await) = asynchrony(form);
-    let (keyword, _) = asynchrony_of_call(form);
+    let Attributes { public, body: of_body, items: of_items } = split_attributes(function);
+    let Forward { inputs, arguments, bindings } = signature::forward(function);
+    let comma = comma_after(&inputs);
 
-    let wrapper = forwarding_signature(function, &sig.ident, inputs);
-    let wrapped = match form {
-        Form::Boxed(boxed) => {
-            let pin = &boxed.pin;
-            q!(#pin(#name::__call #turbofish(#p::Mode::Read, #(#arguments),*)))
-        }
-        _ => q!(#name::__call #turbofish(#p::Mode::Read, #(#arguments),*)#dot_await),
-    };
+    let original = forwarding_signature(function, name, &inputs);
+    let called = forwarded(form, &q!(#name::__call #turbofish(#p::Mode::Read, #(#arguments),*)));
+    let refresh = forwarding_signature(function, &Ident::new("refresh", name.span()), &inputs);
+    let refreshed = forwarded(form, &q!(Self::__call #turbofish(#p::Mode::Refresh, #(#arguments),*)));
+    let bypass = syn::Signature { ident: Ident::new("bypass", name.span()), ..sig.clone() };
+    let body = body_with_uses(function, plan);
 
-    let held_body = body_with_uses(function, plan);
-    let mut bypass = sig.clone();
-    bypass.ident = Ident::new("bypass", sig.ident.span());
-    let site = site::read(cx, plan);
-    let site = site::block(&site);
-    let bindings = &forward.bindings;
-    let call = Body::Call(q!(Self::bypass #turbofish(#(#arguments),*)));
-    let statements = flow::statements(cx, plan, &q!(Self::__site()), &q!(mode), &call, false);
-    let mut refresh = sig.clone();
-    refresh.ident = Ident::new("refresh", sig.ident.span());
-    let refresh_signature = forwarding_signature(function, &refresh.ident, inputs);
-    let refreshed = match form {
-        Form::Boxed(boxed) => {
-            let pin = &boxed.pin;
-            q!(#pin(Self::__call #turbofish(#p::Mode::Refresh, #(#arguments),*)))
-        }
-        _ => q!(Self::__call #turbofish(#p::Mode::Refresh, #(#arguments),*)#dot_await),
-    };
+    let site = site::block(&site::read(cx, plan));
+    let run = Body::Call(q!(Self::bypass #turbofish(#(#arguments),*)));
+    let statements = flow::statements(cx, plan, &q!(Self::__site()), &q!(mode), &run, false);
+    // Boxed futures are async on the way to their box.
+    let keyword = (!matches!(form, Form::Sync)).then(|| q!(async));
+
     let verbs = Verbs::new(cx, plan, q!(Self::__site()));
-    let mut verb_items = TokenStream::new();
-    verb_items.extend([verbs.invalidate(), verbs.key(), verbs.clear(), verbs.stats()]);
-    if plan.batch.is_none() {
-        verb_items.extend([verbs.peek(), verbs.put(), verbs.hidden_target(&q!(__put), &TokenStream::new()), verbs.warm(&q!(Self::__call #turbofish))]);
+    let mut verb_items: TokenStream =
+        [verbs.invalidate(), verbs.key(), verbs.clear(), verbs.stats(), verbs.warm(&q!(Self::__call #turbofish))]
+            .into_iter()
+            .collect();
+    if verbs.has_a_nameable_value() {
+        verb_items.extend([verbs.peek(), verbs.put(), verbs.hidden_target(&q!(__put), &TokenStream::new())]);
     }
-    let comma = generics_comma(inputs);
-    let doc = format!("What the cache offers for [`{0}`](fn@{0}) beside calling it.", name.unraw());
-    let bypass_doc = format!("Calls [`{0}`](fn@{0}) itself: the cache is neither read nor written.", name.unraw());
-    let refresh_doc = format!("Calls [`{0}`](fn@{0}) itself and stores what it returns, whatever is cached.", name.unraw());
+    let link = format!("[`{0}`](fn@{0})", name.unraw());
+    let doc = format!("What the cache offers for {link} beside calling it.");
+    let bypass_doc = format!("Calls {link} itself: the cache is neither read nor written.");
+    let refresh_doc = format!("Calls {link} itself and stores what it returns, whatever is cached.");
     q!(
         #(#public)*
-        #vis #wrapper { #wrapped }
+        #vis #original { #called }
 
         #(#of_items)*
         #[doc = #doc]
@@ -80,14 +66,14 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         impl #name {
             #[doc = #bypass_doc]
             #(#of_body)*
-            #vis #bypass #held_body
+            #vis #bypass #body
         }
 
         #(#of_items)*
         #[allow(dead_code, unused, clippy::all, clippy::pedantic, clippy::nursery)]
         impl #name {
             #[doc = #refresh_doc]
-            #vis #refresh_signature { #refreshed }
+            #vis #refresh { #refreshed }
 
             #verb_items
 
@@ -98,84 +84,59 @@ pub(super) fn named(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     )
 }
 
-/// A method: itself, and hidden functions beside it that its `_entry` and `_refresh` share with it.
+/// A method: itself, and functions beside it: `_entry`, `_refresh`, and hidden ones that they share with it.
 pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let function = cx.function;
     let Function { vis, sig, form, output, .. } = function;
-    let (p, turbofish) = (cx.p(), function.turbofish());
-    let name = sig.ident.unraw();
-    let ident = |text: String| Ident::new(&text, sig.ident.span());
-    let (of_site, of_call, of_body_fn) = (ident(format!("__{name}_site")), ident(format!("__{name}_call")), ident(format!("__{name}_body")));
-    let (of_entry, of_refresh, of_put) = (ident(format!("{name}_entry")), ident(format!("{name}_refresh")), ident(format!("__{name}_put")));
-    let attributes = split_attributes(function);
-    let (public, of_body, of_items) = (&attributes.public, &attributes.body, &attributes.items);
-    let forward = super::signature::forward(function);
-    let (inputs, arguments) = (&forward.inputs, &forward.arguments);
+    let (p, turbofish, name) = (cx.p(), function.turbofish(), sig.ident.unraw());
     let (generics, clause) = (&sig.generics, &sig.generics.where_clause);
-    let (keyword, dot_await) = asynchrony(form);
+    let Attributes { public, body: of_body, items: of_items } = split_attributes(function);
+    let Forward { inputs, arguments, bindings } = signature::forward(function);
+    let comma = comma_after(&inputs);
+    let ident = |text: String| Ident::new(&text, sig.ident.span());
+    let (of_site, of_call, of_bypass) =
+        (ident(format!("__{name}_site")), ident(format!("__{name}_call")), ident(format!("__{name}_body")));
+    let (of_entry, of_refresh, of_put) =
+        (ident(format!("{name}_entry")), ident(format!("{name}_refresh")), ident(format!("__{name}_put")));
 
-    let receiver = function.receiver().map(|receiver| {
-        let mut receiver = receiver.clone();
-        receiver.mutability = None;
-        q!(#receiver,)
-    });
-    let this = function.receiver().map(|receiver| {
-        let this = &receiver.self_token;
-        q!(#this,)
-    });
-    let mut all_inputs: Vec<TokenStream> = function
-        .receiver()
-        .map(|receiver| {
-            let mut receiver = receiver.clone();
-            receiver.mutability = None;
-            receiver.to_token_stream()
-        })
-        .into_iter()
-        .collect();
-    all_inputs.extend(inputs.iter().cloned());
-    let wrapper = forwarding_signature(function, &sig.ident, &all_inputs);
+    let this = function.receiver().map(|receiver| &receiver.self_token);
+    let receiver = function.receiver().cloned().map(|receiver| syn::Receiver { mutability: None, ..receiver });
+    let (this_first, receiver_first) = (this.map(|this| q!(#this,)), receiver.as_ref().map(|receiver| q!(#receiver,)));
+    let all_inputs: Vec<TokenStream> =
+        receiver.iter().map(quote::ToTokens::to_token_stream).chain(inputs.iter().cloned()).collect();
+    let original = forwarding_signature(function, &sig.ident, &all_inputs);
+    let called = forwarded(form, &q!(Self::#of_call #turbofish(#this_first #p::Mode::Read #comma #(#arguments),*)));
     let refresh = forwarding_signature(function, &of_refresh, &all_inputs);
+    let refreshed =
+        forwarded(form, &q!(Self::#of_call #turbofish(#this_first #p::Mode::Refresh #comma #(#arguments),*)));
+    let bypass = syn::Signature { ident: of_bypass.clone(), ..sig.clone() };
+    let body = body_with_uses(function, plan);
 
-    let held_body = body_with_uses(function, plan);
-    let mut body_signature = sig.clone();
-    body_signature.ident = of_body_fn.clone();
     let site = site::block(&site::read(cx, plan));
-    let bindings = &forward.bindings;
-    let call = Body::Call(q!(Self::#of_body_fn #turbofish(#this #(#arguments),*)));
-    let statements = flow::statements(cx, plan, &q!(Self::#of_site()), &q!(mode), &call, false);
+    let run = Body::Call(q!(Self::#of_bypass #turbofish(#this_first #(#arguments),*)));
+    let statements = flow::statements(cx, plan, &q!(Self::#of_site()), &q!(mode), &run, false);
+    let keyword = (!matches!(form, Form::Sync)).then(|| q!(async));
 
-    let verbs = Verbs::new(cx, plan, q!(Self::#of_site()));
-    let entry = if plan.batch.is_none() {
-        let this = function.receiver().map(|receiver| {
-            let this = &receiver.self_token;
-            q!(&#this,)
-        });
-        let (this, put) = {
-            let this = this.unwrap_or_default();
-            let put = verbs.hidden_target(&q!(#of_put), &this);
-            (this, put)
-        };
-        let entry = verbs.entry(&of_entry, &this);
-        q!(#put #entry)
-    } else {
-        TokenStream::new()
-    };
-    let refresh_doc = format!("Calls [`Self::{name}`] itself and stores what it returns, whatever is cached.");
     let lints = q!(#[allow(dead_code, unused, clippy::all, clippy::pedantic, clippy::nursery)]);
-    let comma = generics_comma(inputs);
-    let entry = with_lints(&entry, &lints);
+    let verbs = Verbs::new(cx, plan, q!(Self::#of_site()));
+    let entry = verbs.has_a_nameable_value().then(|| {
+        let by_reference = this.map(|this| q!(&#this,)).unwrap_or_default();
+        let (put, entry) = (verbs.hidden_target(&q!(#of_put), &by_reference), verbs.entry(&of_entry, &by_reference));
+        q!(#(#of_items)* #lints #put #(#of_items)* #lints #entry)
+    });
+    let refresh_doc = format!("Calls [`Self::{name}`] itself and stores what it returns, whatever is cached.");
     q!(
         #(#public)*
-        #vis #wrapper { Self::#of_call #turbofish(#this #p::Mode::Read #comma #(#arguments),*)#dot_await }
+        #vis #original { #called }
 
         #[doc(hidden)]
         #(#of_body)*
-        #body_signature #held_body
+        #bypass #body
 
         #(#of_items)*
         #[doc = #refresh_doc]
         #lints
-        #vis #refresh { Self::#of_call #turbofish(#this #p::Mode::Refresh #comma #(#arguments),*)#dot_await }
+        #vis #refresh { #refreshed }
 
         #entry
 
@@ -187,8 +148,17 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         #(#of_items)*
         #[doc(hidden)]
         #lints
-        #keyword fn #of_call #generics(#receiver mode: #p::Mode #comma #(#inputs),*) -> #output #clause { #bindings #statements }
+        #keyword fn #of_call #generics(#receiver_first mode: #p::Mode #comma #(#inputs),*) -> #output #clause { #bindings #statements }
     )
+}
+
+/// A call of the inner function as the body of one with the user's signature.
+fn forwarded(form: &Form, call: &TokenStream) -> TokenStream {
+    match form {
+        Form::Async => q!(#call.await),
+        Form::Sync => call.clone(),
+        Form::Boxed(Boxed { pin, .. }) => q!(#pin(#call)),
+    }
 }
 
 /// The body, in which a parameter that only the attribute mentions counts as used.
@@ -208,46 +178,17 @@ fn body_with_uses(function: &Function, plan: &Read) -> TokenStream {
     body.to_token_stream()
 }
 
-/// The lints in front of every function in `items`, which begin with `#[doc`.
-fn with_lints(items: &TokenStream, lints: &TokenStream) -> TokenStream {
-    let mut out = TokenStream::new();
-    let mut previous_was_item = true;
-    for tree in items.clone() {
-        let starts = matches!(&tree, proc_macro2::TokenTree::Punct(punct) if punct.as_char() == '#');
-        if starts && previous_was_item {
-            out.extend(lints.clone());
-        }
-        previous_was_item = matches!(&tree, proc_macro2::TokenTree::Group(group) if group.delimiter() == proc_macro2::Delimiter::Brace);
-        out.extend([tree]);
-    }
-    out
-}
-
-/// `async` and `.await`, where calls need them.
-fn asynchrony(form: &Form) -> (TokenStream, TokenStream) {
-    match form {
-        Form::Async => (q!(async), q!(.await)),
-        _ => (TokenStream::new(), TokenStream::new()),
-    }
-}
-
-/// As [`asynchrony`], for the inner function, which is async for boxed futures as well.
-fn asynchrony_of_call(form: &Form) -> (TokenStream, TokenStream) {
-    match form {
-        Form::Sync => (TokenStream::new(), TokenStream::new()),
-        _ => (q!(async), q!(.await)),
-    }
-}
-
 /// The user's signature under `name`, with patterns that can be passed on.
 fn forwarding_signature(function: &Function, name: &Ident, inputs: &[TokenStream]) -> TokenStream {
     let sig = &function.sig;
-    let (asyncness, generics, output, clause) = (&sig.asyncness, &sig.generics, &sig.output, &sig.generics.where_clause);
-    let (fn_token, mut parens) = (&sig.fn_token, proc_macro2::Group::new(proc_macro2::Delimiter::Parenthesis, q!(#(#inputs),*)));
+    let (asyncness, generics, output, clause) =
+        (&sig.asyncness, &sig.generics, &sig.output, &sig.generics.where_clause);
+    let (fn_token, mut parens) =
+        (&sig.fn_token, proc_macro2::Group::new(proc_macro2::Delimiter::Parenthesis, q!(#(#inputs),*)));
     parens.set_span(sig.paren_token.span.join());
     q!(#asyncness #fn_token #name #generics #parens #output #clause)
 }
 
-fn generics_comma(inputs: &[TokenStream]) -> TokenStream {
+fn comma_after(inputs: &[TokenStream]) -> TokenStream {
     if inputs.is_empty() { TokenStream::new() } else { q!(,) }
 }

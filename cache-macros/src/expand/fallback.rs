@@ -14,14 +14,15 @@ use crate::model::Place;
 
 /// The verbs as far as their signatures can be guessed; nothing where that would be a guess about the return type.
 pub(crate) fn fallback(function: &Function, args: &Args) -> TokenStream {
-    let hopeless = function.sig.variadic.is_some() || has_impl_trait(&function.output) || args.doubtful(&["crate", "companion"]);
+    let hopeless =
+        function.sig.variadic.is_some() || has_impl_trait(&function.output) || args.doubtful(&["crate", "companion"]);
     if hopeless {
         return TokenStream::new();
     }
     let location = crate::function::first_span(&function.output.to_token_stream());
     crate::hygiene::located(location, || {
         let plan = check::guess(args, function);
-        let cx = Cx::new(function, &plan.common);
+        let cx = Cx::of(function, &plan);
         let verbs = Verbs::stub(&cx, &plan);
         match plan.common.place {
             Place::Name => named(&cx, &verbs),
@@ -34,11 +35,12 @@ pub(crate) fn fallback(function: &Function, args: &Args) -> TokenStream {
 fn named(cx: &Cx<'_>, verbs: &Verbs<'_>) -> TokenStream {
     let (vis, name, items) = (&cx.function.vis, &cx.function.sig.ident, split_attributes(cx.function).items);
     let (refresh, bypass) = (like_the_function(cx, "refresh"), like_the_function(cx, "bypass"));
-    let single = (!verbs.is_batch()).then(|| {
+    let typed = verbs.has_a_nameable_value().then(|| {
         let (peek, put, target) = (verbs.peek(), verbs.put(), verbs.hidden_target(&q!(__put), &TokenStream::new()));
         q!(#peek #put #target)
     });
-    let (invalidate, key, clear, stats, warm) = (verbs.invalidate(), verbs.key(), verbs.clear(), verbs.stats(), verbs.warm(&TokenStream::new()));
+    let (invalidate, key, clear, stats, warm) =
+        (verbs.invalidate(), verbs.key(), verbs.clear(), verbs.stats(), verbs.warm(&TokenStream::new()));
     q!(
         #(#items)*
         #[allow(non_camel_case_types, dead_code, missing_docs, missing_debug_implementations)]
@@ -46,12 +48,12 @@ fn named(cx: &Cx<'_>, verbs: &Verbs<'_>) -> TokenStream {
 
         #(#items)*
         #[allow(dead_code, unused, missing_docs, clippy::all, clippy::pedantic)]
-        impl #name { #refresh #bypass #invalidate #key #clear #stats #warm #single }
+        impl #name { #refresh #bypass #invalidate #key #clear #stats #warm #typed }
     )
 }
 
 fn method(cx: &Cx<'_>, verbs: &Verbs<'_>) -> TokenStream {
-    if verbs.is_batch() {
+    if !verbs.has_a_nameable_value() {
         return TokenStream::new();
     }
     let name = cx.function.sig.ident.unraw();
@@ -62,7 +64,10 @@ fn method(cx: &Cx<'_>, verbs: &Verbs<'_>) -> TokenStream {
         let this = &receiver.self_token;
         q!(&#this,)
     });
-    let (put, entry) = (verbs.hidden_target(&q!(#of_put), &this.clone().unwrap_or_default()), verbs.entry(&of_entry, &this.unwrap_or_default()));
+    let (put, entry) = (
+        verbs.hidden_target(&q!(#of_put), &this.clone().unwrap_or_default()),
+        verbs.entry(&of_entry, &this.unwrap_or_default()),
+    );
     q!(
         #[allow(dead_code, unused, missing_docs)]
         #refresh

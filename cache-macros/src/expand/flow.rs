@@ -58,7 +58,10 @@ impl<'a> After<'a> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tags.is_empty() && !matches!(self.plan.ttl, Some(Ttl::OfValue(_))) && self.plan.store_if.is_none() && self.plan.store_unless.is_none()
+        self.tags.is_empty()
+            && !matches!(self.plan.ttl, Some(Ttl::OfValue(_)))
+            && self.plan.store_if.is_none()
+            && self.plan.store_unless.is_none()
     }
 
     pub(super) fn needs(&self) -> Needs<'a> {
@@ -76,15 +79,15 @@ impl<'a> After<'a> {
         let p = cx.p();
         let mut out: TokenStream = self.tags.iter().map(|tag| key::element(cx, tag, "tag", Some(captures))).collect();
         if let Some(Ttl::OfValue(closure)) = &self.plan.ttl {
-            let closure = cx.owned_arguments(cx.renamed(closure.to_token_stream()));
+            let closure = captures.arguments(cx, cx.renamed(closure.to_token_stream()));
             out.extend(q!(t.ttl(#p::with(value, #closure));));
         }
         if let Some(closure) = &self.plan.store_if {
-            let closure = cx.owned_arguments(closure.tokens.clone());
+            let closure = captures.arguments(cx, closure.tokens.clone());
             out.extend(q!(t.store_if(#p::with(value, #closure));));
         }
         if let Some(closure) = &self.plan.store_unless {
-            let closure = cx.owned_arguments(closure.tokens.clone());
+            let closure = captures.arguments(cx, closure.tokens.clone());
             out.extend(q!(t.store_if(!#p::with(value, #closure));));
         }
         out
@@ -94,7 +97,8 @@ impl<'a> After<'a> {
 /// The statements on `load` (or another sink called `load`) that need no value.
 pub(super) fn before(cx: &Cx<'_>, plan: &Read, sink: &TokenStream) -> TokenStream {
     let mut out = TokenStream::new();
-    let tags: TokenStream = plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
+    let tags: TokenStream =
+        plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
     if !tags.is_empty() {
         out.extend(q!(#sink.tags(|t| { #tags });));
     }
@@ -109,15 +113,26 @@ pub(super) fn before(cx: &Cx<'_>, plan: &Read, sink: &TokenStream) -> TokenStrea
     out
 }
 
-/// The function's shape with the evidence that its bounds hold.
+/// The shape of one entry with the evidence that its bounds hold.
 pub(super) fn shape(cx: &Cx<'_>, plan: &Read) -> TokenStream {
+    if plan.batch.is_some() {
+        let (p, shape) = (cx.p(), batch::shape(cx));
+        return q!(#shape let shape = #p::BatchCached::one(shape););
+    }
     let shape = cx.shape();
     let evidence = cx.evidence("shape", if plan.memoize { "memoizable" } else { "storable" });
     q!(#shape #evidence)
 }
 
 /// Everything from the cache to the function's result.
-pub(super) fn statements(cx: &Cx<'_>, plan: &Read, site: &TokenStream, mode: &TokenStream, body: &Body, inline: bool) -> TokenStream {
+pub(super) fn statements(
+    cx: &Cx<'_>,
+    plan: &Read,
+    site: &TokenStream,
+    mode: &TokenStream,
+    body: &Body,
+    inline: bool,
+) -> TokenStream {
     if plan.batch.is_some() {
         return batch::statements(cx, plan, site, mode, body, inline);
     }

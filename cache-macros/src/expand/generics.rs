@@ -15,7 +15,9 @@ pub(super) fn subset(generics: &Generics, mentioned: &TokenStream, also: &BTreeS
     idents.extend(also.iter().cloned());
     let all: BTreeSet<String> = generics.params.iter().map(name).collect();
     let kept: BTreeSet<String> = all.iter().filter(|name| idents.contains(*name)).cloned().collect();
-    let allowed = |tokens: &dyn Fn() -> TokenStream| tokens::idents(&tokens()).iter().all(|ident| !all.contains(ident) || kept.contains(ident));
+    let allowed = |tokens: &dyn Fn() -> TokenStream| {
+        tokens::idents(&tokens()).iter().all(|ident| !all.contains(ident) || kept.contains(ident))
+    };
     let mut out = Generics { lt_token: generics.lt_token, gt_token: generics.gt_token, ..Generics::default() };
     for param in &generics.params {
         if !kept.contains(&name(param)) {
@@ -24,13 +26,19 @@ pub(super) fn subset(generics: &Generics, mentioned: &TokenStream, also: &BTreeS
         let mut param = param.clone();
         match &mut param {
             GenericParam::Type(param) => {
-                param.bounds = std::mem::take(&mut param.bounds).into_iter().filter(|bound: &TypeParamBound| allowed(&|| bound.to_token_stream())).collect();
+                param.bounds = std::mem::take(&mut param.bounds)
+                    .into_iter()
+                    .filter(|bound: &TypeParamBound| allowed(&|| bound.to_token_stream()))
+                    .collect();
                 if param.bounds.is_empty() {
                     param.colon_token = None;
                 }
             }
             GenericParam::Lifetime(param) => {
-                param.bounds = std::mem::take(&mut param.bounds).into_iter().filter(|bound: &Lifetime| allowed(&|| bound.to_token_stream())).collect();
+                param.bounds = std::mem::take(&mut param.bounds)
+                    .into_iter()
+                    .filter(|bound: &Lifetime| allowed(&|| bound.to_token_stream()))
+                    .collect();
                 if param.bounds.is_empty() {
                     param.colon_token = None;
                 }
@@ -52,7 +60,9 @@ pub(super) fn subset(generics: &Generics, mentioned: &TokenStream, also: &BTreeS
             })
             .collect();
         if !predicates.is_empty() {
-            out.make_where_clause().predicates.extend(predicates.into_iter().cloned());
+            let kept = out.make_where_clause();
+            kept.where_token = clause.where_token;
+            kept.predicates.extend(predicates.into_iter().cloned());
         }
     }
     out
@@ -69,12 +79,16 @@ fn name(param: &GenericParam) -> String {
 /// Whether `ty` mentions a type or const parameter of the function, or looks as if it mentioned one of the `impl`.
 pub(super) fn is_generic(generics: &Generics, ty: &Type) -> bool {
     let own: BTreeSet<String> = generics.params.iter().map(name).collect();
-    tokens::idents(&ty.to_token_stream()).iter().any(|ident| own.contains(ident) && !ident.starts_with('\'') || looks_like_a_parameter(ident))
+    tokens::idents(&ty.to_token_stream())
+        .iter()
+        .any(|ident| own.contains(ident) && !ident.starts_with('\'') || looks_like_a_parameter(ident))
 }
 
 /// `T`, `DB`, `K1`: nothing else of an `impl` is visible from one of its methods.
 fn looks_like_a_parameter(ident: &str) -> bool {
-    ident.len() <= 2 && ident.starts_with(|c: char| c.is_ascii_uppercase()) && ident.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
+    ident.len() <= 2
+        && ident.starts_with(|c: char| c.is_ascii_uppercase())
+        && ident.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
 /// The type with every lifetime `'static`: what is stored has none, and constants cannot mention others.
@@ -101,7 +115,8 @@ pub(super) fn implied_bounds(generics: &Generics, types: &[Type]) -> Vec<WherePr
     impl<'ast> syn::visit::Visit<'ast> for References<'_> {
         fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
             let (elem, lifetime) = (&reference.elem, &reference.lifetime);
-            if lifetime.is_some() && tokens::idents(&elem.to_token_stream()).iter().any(|ident| self.0.contains(ident)) {
+            if lifetime.is_some() && tokens::idents(&elem.to_token_stream()).iter().any(|ident| self.0.contains(ident))
+            {
                 self.1.push(syn::parse_quote!(#elem: #lifetime));
             }
             syn::visit::visit_type_reference(self, reference);
@@ -113,6 +128,24 @@ pub(super) fn implied_bounds(generics: &Generics, types: &[Type]) -> Vec<WherePr
     let mut references = References(&own, Vec::new());
     types.iter().for_each(|ty| syn::visit::Visit::visit_type(&mut references, ty));
     references.1
+}
+
+/// The type with every lifetime left to inference.
+pub(super) fn elided(ty: &Type) -> Type {
+    struct Elided;
+    impl VisitMut for Elided {
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+            *lifetime = Lifetime::new("'_", lifetime.span());
+        }
+        fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
+            reference.lifetime = None;
+            visit_mut::visit_type_reference_mut(self, reference);
+        }
+        fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
+    }
+    let mut ty = ty.clone();
+    Elided.visit_type_mut(&mut ty);
+    ty
 }
 
 /// The type with its elided lifetimes named `'__w0`, `'__w1`, .., for places where they cannot be elided.

@@ -124,7 +124,8 @@ pub(super) fn computed(cx: &Cx<'_>, function: &syn::Expr, arguments: &[TokenStre
     }
     // Through a function, so that the closure's parameters get their types from the arguments.
     let types: Vec<Ident> = (0..arguments.len()).map(|i| quote::format_ident!("A{i}")).collect();
-    let names: Vec<Ident> = (0..arguments.len()).map(|i| quote::format_ident!("a{i}", span = crate::hygiene::span())).collect();
+    let names: Vec<Ident> =
+        (0..arguments.len()).map(|i| quote::format_ident!("a{i}", span = crate::hygiene::span())).collect();
     q!({
         fn __cache_key_with<#(#types,)* R>(build: impl ::core::ops::FnOnce(#(#types),*) -> R, #(#names: #types),*) -> R {
             build(#(#names),*)
@@ -143,19 +144,15 @@ pub(super) fn element(cx: &Cx<'_>, element: &Element, method: &str, captures: Op
             q!(t.#method(#canonical, |w| { #segments });)
         }
         Element::Expr(expr) => {
-            let method = ident(if method == "tag" { "add" } else { return expr_element(cx, expr, method) });
-            let tokens = cx.owned_arguments(expr.tokens.clone());
+            let method = if method == "tag" { ident("add") } else { ident(&format!("add_{method}")) };
+            let tokens = match captures {
+                Some(captures) => captures.arguments(cx, expr.tokens.clone()),
+                None => cx.owned_arguments(expr.tokens.clone()),
+            };
             let result = result(expr.result.as_ref());
             q!(#result t.#method(#tokens);)
         }
     }
-}
-
-fn expr_element(cx: &Cx<'_>, expr: &crate::model::OfValue, method: &str) -> TokenStream {
-    let method = Ident::new(&format!("add_{method}"), crate::hygiene::span());
-    let tokens = cx.owned_arguments(expr.tokens.clone());
-    let result = result(expr.result.as_ref());
-    q!(#result t.#method(#tokens);)
 }
 
 /// The user's `result`, with the hygiene of where it was written.

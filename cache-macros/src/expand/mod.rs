@@ -30,11 +30,17 @@ use crate::model::{Common, Place, Read, Write};
 struct Cx<'a> {
     function: &'a Function,
     common: &'a Common,
+    /// What one element of a batch is called.
+    element: Option<&'a Ident>,
 }
 
 impl<'a> Cx<'a> {
     fn new(function: &'a Function, common: &'a Common) -> Self {
-        Self { function, common }
+        Self { function, common, element: None }
+    }
+
+    fn of(function: &'a Function, plan: &'a Read) -> Self {
+        Self { function, common: &plan.common, element: plan.batch.as_ref().map(|batch| &batch.element) }
     }
 
     /// The private module of the runtime.
@@ -69,17 +75,25 @@ impl<'a> Cx<'a> {
 
     /// The expression with what it would take replaced by clones.
     fn owned_arguments(&self, tokens: TokenStream) -> TokenStream {
+        self.cloned(tokens, &|_| true)
+    }
+
+    fn cloned(&self, tokens: TokenStream, wanted: &dyn Fn(&str) -> bool) -> TokenStream {
         crate::tokens::clone_moved(tokens, &self.common.runtime, &|name| {
-            self.function.binding(name).is_some_and(|(index, _)| {
-                let param = &self.function.params[index];
-                param.reference().is_none() && !param.is_plainly_copy()
-            })
+            let element = self.element.is_some_and(|element| element == name);
+            wanted(name)
+                && (element
+                    || self.function.binding(name).is_some_and(|(index, _)| {
+                        let param = &self.function.params[index];
+                        param.reference().is_none() && !param.is_plainly_copy()
+                    }))
         })
     }
 
     /// `let bound = name(shape);`, blamed on the return type.
     fn evidence(&self, bound: &str, name: &str) -> TokenStream {
-        let (p, bound, name) = (self.p(), Ident::new(bound, crate::hygiene::span()), Ident::new(name, crate::hygiene::span()));
+        let (p, bound, name) =
+            (self.p(), Ident::new(bound, crate::hygiene::span()), Ident::new(name, crate::hygiene::span()));
         q!(let #bound = #p::#name(shape);)
     }
 
@@ -96,7 +110,7 @@ pub(crate) fn read(function: &Function, plan: &Read) -> TokenStream {
 }
 
 fn read_here(function: &Function, plan: &Read) -> TokenStream {
-    let cx = Cx::new(function, &plan.common);
+    let cx = Cx::of(function, plan);
     match plan.common.place {
         Place::Name => companion::named(&cx, plan),
         Place::Method => companion::method(&cx, plan),
@@ -162,7 +176,10 @@ fn split_attributes(function: &Function) -> Attributes {
             }
             split.public.push(attr.clone());
             split.body.push(attr);
-        } else if path.is_ident("doc") && attr.to_token_stream().to_string().contains("hidden") && !matches!(attr.meta, Meta::NameValue(_)) {
+        } else if path.is_ident("doc")
+            && attr.to_token_stream().to_string().contains("hidden")
+            && !matches!(attr.meta, Meta::NameValue(_))
+        {
             split.public.push(attr.clone());
             split.items.push(attr.clone());
         } else {
@@ -171,4 +188,3 @@ fn split_attributes(function: &Function) -> Attributes {
     }
     split
 }
-

@@ -31,8 +31,9 @@ impl<'a> Verbs<'a> {
         Self { cx, plan, site: TokenStream::new(), stub: true }
     }
 
-    pub(super) fn is_batch(&self) -> bool {
-        self.plan.batch.is_some()
+    /// Whether signatures can say what is stored.
+    pub(super) fn has_a_nameable_value(&self) -> bool {
+        self.plan.batch.is_none() || !self.is_generic()
     }
 
     fn body(&self, body: TokenStream) -> TokenStream {
@@ -59,7 +60,10 @@ impl<'a> Verbs<'a> {
         let (p, function) = (self.cx.p(), self.cx.function);
         let generic = self.is_generic();
         let ty = if generic { function.output.clone() } else { generics::without_lifetimes(&function.output) };
-        let name = quote::format_ident!("{what}{}", if generic { "Generic" } else { "" });
+        let name = match &self.plan.batch {
+            Some(_) => quote::format_ident!("Element{what}"),
+            None => quote::format_ident!("{what}{}", if generic { "Generic" } else { "" }),
+        };
         q!(#p::#name!(#ty))
     }
 
@@ -87,15 +91,20 @@ impl<'a> Verbs<'a> {
 
     pub(super) fn generics(&self, inputs: &[TokenStream], uses: &Uses, with_output: bool) -> Generics {
         let output = with_output.then_some(&self.cx.function.output);
-        let mut generics = generics::subset(&self.cx.function.sig.generics, &quote!(#(#inputs),* #output), &uses.generics);
+        let mut generics =
+            generics::subset(&self.cx.function.sig.generics, &quote!(#(#inputs),* #output), &uses.generics);
         if let Some(output) = output.filter(|_| self.is_generic()) {
             let p = self.cx.p();
-            generics.make_where_clause().predicates.push(syn::parse_quote!(
-                #output: #p::Declared<
-                    Value: ::core::marker::Send + ::core::marker::Sync + 'static,
-                    Out: ::core::marker::Send + 'static,
-                >
-            ));
+            // First, so that rustc offers to add to the same place as in the function itself.
+            generics.make_where_clause().predicates.insert(
+                0,
+                syn::parse_quote!(
+                    #output: #p::Declared<
+                        Value: ::core::marker::Send + ::core::marker::Sync + 'static,
+                        Out: ::core::marker::Send + 'static,
+                    >
+                ),
+            );
         }
         generics
     }
@@ -113,7 +122,16 @@ impl<'a> Verbs<'a> {
 
     /// One public verb. `body` is its async body, `now` the one of a function that is not async.
     #[allow(clippy::too_many_arguments, reason = "one row of a table")]
-    fn verb(&self, doc: &str, name: &TokenStream, generics: &Generics, inputs: &[TokenStream], output: &TokenStream, body: &TokenStream, now: &TokenStream) -> TokenStream {
+    fn verb(
+        &self,
+        doc: &str,
+        name: &TokenStream,
+        generics: &Generics,
+        inputs: &[TokenStream],
+        output: &TokenStream,
+        body: &TokenStream,
+        now: &TokenStream,
+    ) -> TokenStream {
         let (p, vis, doc) = (self.cx.p(), &self.cx.function.vis, Self::doc(doc));
         let (params, _, clause) = generics.split_for_impl();
         let params = params.to_token_stream();
@@ -132,7 +150,15 @@ impl<'a> Verbs<'a> {
         let output = q!(::core::result::Result<(), #p::Error>);
         let doc = "Drops the entry of these arguments, everywhere.";
         let entry = self.looked_up();
-        self.verb(doc, &q!(invalidate), &generics, &inputs, &output, &q!(#entry at.invalidate(&key).await), &q!(#entry #p::immediate(at.invalidate_now(&key))))
+        self.verb(
+            doc,
+            &q!(invalidate),
+            &generics,
+            &inputs,
+            &output,
+            &q!(#entry at.invalidate(&key).await),
+            &q!(#entry #p::immediate(at.invalidate_now(&key))),
+        )
     }
 
     pub(super) fn peek(&self) -> TokenStream {
@@ -141,7 +167,8 @@ impl<'a> Verbs<'a> {
         let generics = self.generics(&inputs, &self.plan.selecting, true);
         let shape = flow::shape(self.cx, self.plan);
         let output = q!(::core::result::Result<::core::option::Option<#out>, #p::Error>);
-        let (peek, peek_now) = (self.retyped(q!(at.peek(&key, shape).await)), self.retyped(q!(at.peek_now(&key, shape))));
+        let (peek, peek_now) =
+            (self.retyped(q!(at.peek(&key, shape).await)), self.retyped(q!(at.peek_now(&key, shape))));
         self.verb(
             "The cached value for these arguments, if there is one. Never runs the function.",
             &q!(peek),
@@ -179,7 +206,10 @@ impl<'a> Verbs<'a> {
         let generics = self.generics(&inputs, &self.plan.storing, true);
         let (params, _, clause) = generics.split_for_impl();
         let (params, handle) = (params.to_token_stream(), self.body(self.handle()));
-        let doc = Self::doc(&format!("The entry of [`Self::{}`] for these arguments: invalidate it, look at it, replace it.", self.cx.function.name()));
+        let doc = Self::doc(&format!(
+            "The entry of [`Self::{}`] for these arguments: invalidate it, look at it, replace it.",
+            self.cx.function.name()
+        ));
         q!(#doc #[must_use] #vis fn #name #params(#receiver #(#inputs),*) -> #runtime::Entry<#value> #clause { #handle })
     }
 
@@ -247,7 +277,15 @@ impl<'a> Verbs<'a> {
         let inputs = self.inputs(&uses);
         let generics = self.generics(&inputs, &uses, false);
         let output = q!(::core::result::Result<(), #p::Error>);
-        self.verb("Drops all entries of this function; the cost does not depend on how many there are.", &q!(clear), &generics, &inputs, &output, &q!(#at at.clear().await), &q!(#at #p::immediate(at.clear_now())))
+        self.verb(
+            "Drops all entries of this function; the cost does not depend on how many there are.",
+            &q!(clear),
+            &generics,
+            &inputs,
+            &output,
+            &q!(#at at.clear().await),
+            &q!(#at #p::immediate(at.clear_now())),
+        )
     }
 
     pub(super) fn stats(&self) -> TokenStream {
@@ -275,18 +313,22 @@ impl<'a> Verbs<'a> {
         }
         let (p, vis, output) = (self.cx.p(), &function.vis, &function.output);
         let mut lifetimes: Vec<Lifetime> = Vec::new();
-        let types: Vec<Type> = function.params.iter().map(|param| generics::name_lifetimes(&param.ty, &mut lifetimes)).collect();
+        let types: Vec<Type> =
+            function.params.iter().map(|param| generics::name_lifetimes(&param.ty, &mut lifetimes)).collect();
         let implied = generics::implied_bounds(&function.sig.generics, &types);
-        let names: Vec<_> = (0..types.len()).map(|i| quote::format_ident!("a{i}", span = crate::hygiene::span())).collect();
+        let names: Vec<_> =
+            (0..types.len()).map(|i| quote::format_ident!("a{i}", span = crate::hygiene::span())).collect();
         let own = &function.sig.generics;
         let own_lifetimes = own.lifetimes();
         let others = own.params.iter().filter(|param| !matches!(param, syn::GenericParam::Lifetime(_)));
         let predicates = own.where_clause.iter().flat_map(|clause| &clause.predicates);
         let dot_await = (!self.is_sync()).then(|| q!(.await));
-        let body = self.body(q!(#p::warm(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(items), move |item| {
-                    let (#(#names,)*) = #p::IntoArgs::into_args(with(item));
-                    async move { #p::succeeded(#p::shape!(#output), &#call(#p::Mode::Read, #(#names),*)#dot_await) }
-                }))));
+        let body = self.body(
+            q!(#p::warm(::core::iter::Iterator::map(::core::iter::IntoIterator::into_iter(items), move |item| {
+                let (#(#names,)*) = #p::IntoArgs::into_args(with(item));
+                async move { #p::succeeded(#p::shape!(#output), &#call(#p::Mode::Read, #(#names),*)#dot_await) }
+            }))),
+        );
         // An opaque type needs a body.
         let calls = if self.stub {
             q!(::core::iter::Empty<::core::future::Ready<bool>>)

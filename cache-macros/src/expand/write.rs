@@ -11,10 +11,14 @@ use crate::model::{Call, Element, Put, Write};
 /// Everything from the cache to the function's result.
 pub(super) fn statements(cx: &Cx<'_>, plan: &Write, site: &TokenStream) -> TokenStream {
     let at = cx.at(site);
-    let lists: [(&str, &[Element]); 4] = [("tag", &plan.tags), ("key", &plan.keys), ("namespace", &plan.namespaces), ("pattern", &plan.patterns)];
+    let lists: [(&str, &[Element]); 4] =
+        [("tag", &plan.tags), ("key", &plan.keys), ("namespace", &plan.namespaces), ("pattern", &plan.patterns)];
     let elements = || lists.iter().flat_map(|(method, list)| list.iter().map(move |element| (*method, element)));
 
-    let before: TokenStream = elements().filter(|(_, element)| !element.uses().result).map(|(method, element)| key::element(cx, element, method, None)).collect();
+    let before: TokenStream = elements()
+        .filter(|(_, element)| !element.uses().result)
+        .map(|(method, element)| key::element(cx, element, method, None))
+        .collect();
     let before = (!before.is_empty()).then(|| q!(write.with(|t| { #before });));
     let (put_before, put_after) = match &plan.put {
         Some(put) if put_uses(put) => (None, Some(put)),
@@ -38,23 +42,33 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Write, site: &TokenStream) -> Token
     }
     let captures = Captures::new(cx, &needs, Life::Call, true);
 
-    let after: TokenStream = elements().filter(|(_, element)| element.uses().result).map(|(method, element)| key::element(cx, element, method, Some(&captures))).collect();
+    let after: TokenStream = elements()
+        .filter(|(_, element)| element.uses().result)
+        .map(|(method, element)| key::element(cx, element, method, Some(&captures)))
+        .collect();
     let put_after = put_after.map(|put| {
         let (target, result) = (target(cx, put, Some(&captures)), key::result(put_result(put)));
         q!(#result t.put(#target);)
     });
-    let on_value = (!after.is_empty() || put_after.is_some()).then(|| q!(done.on_value(|value, t| { #after #put_after });));
+    let on_value =
+        (!after.is_empty() || put_after.is_some()).then(|| q!(done.on_value(|value, t| { #after #put_after });));
 
     let mut shape = cx.shape();
     if let Some(put) = &plan.put {
         let name = if matches!(put, Put::Text(_)) { "kept" } else { "_" };
         shape.extend(cx.evidence(name, "storable"));
     }
-    let invalidate = format_ident!("invalidate{}{}", if plan.put.is_some() { "_and_put" } else { "" }, if plan.fails.is_some() { "_or_fail" } else { "" });
+    let invalidate = format_ident!(
+        "invalidate{}{}",
+        if plan.put.is_some() { "_and_put" } else { "" },
+        if plan.fails.is_some() { "_or_fail" } else { "" }
+    );
     let (begin, invalidate) = if plan.fails.is_some() {
         shape.extend(cx.evidence("fail", "carries_error"));
         (
-            q!(if let ::core::result::Result::Err(error) = write.begin_or_fail().await { return fail(error); }),
+            q!(if let ::core::result::Result::Err(error) = write.begin_or_fail().await {
+                return fail(error);
+            }),
             q!(match done.#invalidate().await {
                 ::core::result::Result::Ok(done) => done,
                 ::core::result::Result::Err(error) => return fail(error),
@@ -67,7 +81,7 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Write, site: &TokenStream) -> Token
     let owned_before = owned.as_ref().map(|owned| &owned.before);
     let runnable = Body::inline(cx).runnable(cx, &captures.inside, by_move(cx, &needs));
     let (captured, rebound) = (&captures.before, &captures.after);
-    let recache = recache(cx, plan, owned.as_ref());
+    let recache = recache(cx, plan, &captures, owned.as_ref());
     let mutable = on_value.is_some().then(|| q!(mut));
     q!(
         #at
@@ -109,7 +123,10 @@ fn target(cx: &Cx<'_>, put: &Put, captures: Option<&Captures>) -> TokenStream {
             let (canonical, segments) = (&text.canonical, key::segments(cx, text, captures));
             q!(#p::PutTarget::of_key(&at, #p::template_key(#canonical, |w| { #segments }), kept))
         }
-        Put::Companion(call) => cx.owned_arguments(call.tokens.clone()),
+        Put::Companion(call) => match captures {
+            Some(captures) => captures.arguments(cx, call.tokens.clone()),
+            None => cx.owned_arguments(call.tokens.clone()),
+        },
     }
 }
 
@@ -122,7 +139,7 @@ fn background_captures(cx: &Cx<'_>, plan: &Write, calls: &dyn Fn(&Call) -> bool)
 }
 
 /// The recaching calls, after the invalidation. One chain holds them all, so that they share one limit.
-fn recache(cx: &Cx<'_>, plan: &Write, owned: Option<&Captures>) -> TokenStream {
+fn recache(cx: &Cx<'_>, plan: &Write, captures: &Captures, owned: Option<&Captures>) -> TokenStream {
     if plan.recache.is_empty() {
         return TokenStream::new();
     }
@@ -130,7 +147,7 @@ fn recache(cx: &Cx<'_>, plan: &Write, owned: Option<&Captures>) -> TokenStream {
     let limit = proc_macro2::Literal::usize_unsuffixed(limit);
     let chain = |calls: Vec<&Call>| {
         let calls = calls.into_iter().map(|call| {
-            let tokens = cx.owned_arguments(call.call.tokens.clone());
+            let tokens = owned.unwrap_or(captures).arguments(cx, call.call.tokens.clone());
             q!(.call(async { #p::succeeds!(#tokens.await) }))
         });
         q!(#p::Recaches::new()#(#calls)*)
@@ -157,7 +174,8 @@ fn recache(cx: &Cx<'_>, plan: &Write, owned: Option<&Captures>) -> TokenStream {
     let rebound = &owned.after;
     if mentions {
         let plain = background_captures(cx, plan, &|call| !call.call.uses.result).map(|captures| captures.after);
-        let otherwise = only_plain.map(|chain| q!(else { done.background(async move { #plain #p::run_recaches(#limit, #chain).await }); }));
+        let otherwise = only_plain
+            .map(|chain| q!(else { done.background(async move { #plain #p::run_recaches(#limit, #chain).await }); }));
         q!(
             if let ::core::option::Option::Some(value) = ::core::option::Option::map(done.value(), ::core::clone::Clone::clone) {
                 done.background(async move {

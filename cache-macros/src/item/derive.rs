@@ -21,7 +21,10 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
         Data::Struct(data) => structure(&input.ident, &data.fields, &p, &part),
         Data::Enum(data) => enumeration(data, &p, &part, &mut errors),
         Data::Union(data) => {
-            errors.at(data.union_token, Message::new("a union cannot be a key part: which field is set is not known").help("use an enum"));
+            errors.at(
+                data.union_token,
+                Message::new("a union cannot be a key part: which field is set is not known").help("use an enum"),
+            );
             TokenStream::new()
         }
     };
@@ -58,7 +61,8 @@ fn options(attrs: &[Attribute], on_type: bool, errors: &mut Errors) -> Options {
                 options.rename = Some(meta.value()?.parse()?);
                 Ok(())
             } else {
-                let valid = if on_type { "`#[key(crate = path)]` on a type" } else { "`#[key(rename = \"..\")]` on a variant" };
+                let valid =
+                    if on_type { "`#[key(crate = path)]` on a type" } else { "`#[key(rename = \"..\")]` on a variant" };
                 Err(meta.error(Message::new("unknown option").help(format!("valid here is {valid}")).build()))
             }
         });
@@ -124,13 +128,24 @@ fn enumeration(data: &DataEnum, p: &TokenStream, part: &TokenStream, errors: &mu
             errors.at(&options.rename, Message::new("a variant cannot have an empty name").help("remove `rename`"));
         }
         if texts.contains(&text) {
-            errors.at(&variant.ident, Message::new(format!("two variants are written `{text}`")).help("rename one of them: `#[key(rename = \"..\")]`"));
+            errors.at(
+                &variant.ident,
+                Message::new(format!("two variants are written `{text}`"))
+                    .help("rename one of them: `#[key(rename = \"..\")]`"),
+            );
         }
         arms.extend(arm(variant, &escaped(&text), part));
         texts.push(text);
     }
     let shape = if simple { q!(Simple) } else { q!(Composite) };
-    let body = if data.variants.is_empty() { q!({ let _ = w; match *self {} }) } else { q!({ match self { #arms } }) };
+    let body = if data.variants.is_empty() {
+        q!({
+            let _ = w;
+            match *self {}
+        })
+    } else {
+        q!({ match self { #arms } })
+    };
     q!(
         const KIND: u64 = #p::kind_name("enum");
         const SHAPE: #p::PartShape = #p::PartShape::#shape;
@@ -140,7 +155,8 @@ fn enumeration(data: &DataEnum, p: &TokenStream, part: &TokenStream, errors: &mu
 
 fn arm(variant: &Variant, text: &str, part: &TokenStream) -> TokenStream {
     let name = &variant.ident;
-    let places: Vec<Ident> = (0..variant.fields.len()).map(|i| format_ident!("f{i}", span = proc_macro2::Span::mixed_site())).collect();
+    let places: Vec<Ident> =
+        (0..variant.fields.len()).map(|i| format_ident!("f{i}", span = proc_macro2::Span::mixed_site())).collect();
     let pattern = match &variant.fields {
         Fields::Unit => quote!(Self::#name),
         Fields::Unnamed(_) => quote!(Self::#name(#(#places),*)),

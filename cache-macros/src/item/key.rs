@@ -26,7 +26,12 @@ impl Parse for Input {
             runtime = input.call(Path::parse_mod_style)?;
             input.parse::<Token![,]>()?;
         }
-        let text = input.parse().map_err(|error| syn::Error::new(error.span(), Message::new("`key!` takes a template").help("write `key!(\"user:<user_id>\")`").build()))?;
+        let text = input.parse().map_err(|error| {
+            syn::Error::new(
+                error.span(),
+                Message::new("`key!` takes a template").help("write `key!(\"user:<user_id>\")`").build(),
+            )
+        })?;
         let mut values = Vec::new();
         while !input.is_empty() {
             input.parse::<Token![,]>()?;
@@ -69,13 +74,22 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
             }
             Piece::Hole(hole) => {
                 canonical.push_str(&format!("<{}{}>", hole.path(), hole.modifier.suffix()));
-                body.extend(value(hole, &input, &mut used, &mut errors).map(|place| part(&w, &place, hole.modifier, input.text.span())));
+                body.extend(
+                    value(hole, &input, &mut used, &mut errors)
+                        .map(|place| part(&w, &place, hole.modifier, input.text.span())),
+                );
             }
         }
     }
     for (index, (name, expr)) in input.values.iter().enumerate().filter(|(index, _)| !used[*index]) {
         let what = name.as_ref().map_or_else(|| format!("value {index}"), |name| format!("`{name}`"));
-        errors.at(expr, Message::new(format!("{what} is not in the key")).help(format!("add `<{}>` to the template, or remove the value", name.as_ref().map_or_else(|| index.to_string(), ToString::to_string))));
+        errors.at(
+            expr,
+            Message::new(format!("{what} is not in the key")).help(format!(
+                "add `<{}>` to the template, or remove the value",
+                name.as_ref().map_or_else(|| index.to_string(), ToString::to_string)
+            )),
+        );
     }
     if !errors.is_empty() {
         let errors = errors.into_tokens();
@@ -92,7 +106,8 @@ fn value(hole: &Hole, input: &Input, used: &mut [bool], errors: &mut Errors) -> 
     let fields = crate::check::fields(&hole.fields, span);
     let given = match &hole.root {
         Root::Index(index) => {
-            let positional: Vec<usize> = input.values.iter().enumerate().filter(|(_, (name, _))| name.is_none()).map(|(at, _)| at).collect();
+            let positional: Vec<usize> =
+                input.values.iter().enumerate().filter(|(_, (name, _))| name.is_none()).map(|(at, _)| at).collect();
             let Some(at) = positional.get(*index) else {
                 errors.span(
                     span,
@@ -104,7 +119,10 @@ fn value(hole: &Hole, input: &Input, used: &mut [bool], errors: &mut Errors) -> 
             };
             Some(*at)
         }
-        Root::Name(name) => input.values.iter().position(|(given, _)| given.as_ref().is_some_and(|given| given.unraw() == name.trim_start_matches("r#"))),
+        Root::Name(name) => input
+            .values
+            .iter()
+            .position(|(given, _)| given.as_ref().is_some_and(|given| given.unraw() == name.trim_start_matches("r#"))),
     };
     if let Some(at) = given {
         used[at] = true;
@@ -112,8 +130,15 @@ fn value(hole: &Hole, input: &Input, used: &mut [bool], errors: &mut Errors) -> 
         return Some(quote!((#expr) #fields));
     }
     let Root::Name(name) = &hole.root else { return None };
-    let Ok(mut ident) = syn::parse_str::<Ident>(name).or_else(|error| if name == "self" { Ok(Ident::new("self", span)) } else { Err(error) }) else {
-        errors.span(span, Message::new(format!("`{name}` is a word of the language")).drawn(&input.text.value(), &hole.range, "not a variable").note(format!("write {}", suggest::list([format!("<r#{name}>")]))));
+    let Ok(mut ident) = syn::parse_str::<Ident>(name)
+        .or_else(|error| if name == "self" { Ok(Ident::new("self", span)) } else { Err(error) })
+    else {
+        errors.span(
+            span,
+            Message::new(format!("`{name}` is a word of the language"))
+                .drawn(&input.text.value(), &hole.range, "not a variable")
+                .note(format!("write {}", suggest::list([format!("<r#{name}>")]))),
+        );
         return None;
     };
     ident.set_span(span);

@@ -69,7 +69,8 @@ pub(crate) fn expand(input: TokenStream) -> TokenStream {
     let input: Input = match syn::parse2(input) {
         Ok(input) => input,
         Err(error) => {
-            let message = Message::new(error.to_string()).help("a resource is declared like `resource! { pub user(\"user\", user_id: u64); }`");
+            let message = Message::new(error.to_string())
+                .help("a resource is declared like `resource! { pub user(\"user\", user_id: u64); }`");
             return syn::Error::new(error.span(), message.build()).into_compile_error();
         }
     };
@@ -85,13 +86,18 @@ fn check(resource: &Resource, errors: &mut Errors) {
     match template::parse(&resource.kind.value()) {
         Err(problem) => errors.push(template_problem("resource name", &resource.kind, &problem)),
         Ok(parsed) if parsed.pieces.iter().any(|piece| matches!(piece, Piece::Hole(_))) => {
-            errors.at(&resource.kind, Message::new("a resource's name has no placeholders: its ids follow it").help("write `user(\"user\", user_id: u64)`"));
+            errors.at(
+                &resource.kind,
+                Message::new("a resource's name has no placeholders: its ids follow it")
+                    .help("write `user(\"user\", user_id: u64)`"),
+            );
         }
         Ok(_) => {}
     }
     for (index, (id, _)) in resource.ids.iter().enumerate() {
         if resource.ids[..index].iter().any(|(other, _)| other == id) {
-            errors.span(id.span(), Message::new(format!("`{id}` is there twice")).help("give each id a name of its own"));
+            errors
+                .span(id.span(), Message::new(format!("`{id}` is there twice")).help("give each id a name of its own"));
         }
     }
 }
@@ -100,7 +106,8 @@ fn one(runtime: &Path, resource: &Resource) -> TokenStream {
     let Resource { attrs, vis, name, kind, ids } = resource;
     let p = quote!(#runtime::__private);
     let parsed = template::parse(&kind.value()).map(|parsed| parsed.pieces).unwrap_or_default();
-    let plain: String = parsed.into_iter().map(|piece| if let Piece::Text(text) = piece { text } else { String::new() }).collect();
+    let plain: String =
+        parsed.into_iter().map(|piece| if let Piece::Text(text) = piece { text } else { String::new() }).collect();
     let mut template = template::escape(&plain);
     for (id, _) in ids {
         template.push_str(&format!(":<{}>", id.unraw()));
@@ -115,7 +122,8 @@ fn one(runtime: &Path, resource: &Resource) -> TokenStream {
         quote!(#[doc = #text])
     });
     let parts = names.iter().zip(&types).map(|(name, ty)| {
-        let (first, last) = (crate::function::first_span(&ty.to_token_stream()), crate::function::last_span(&ty.to_token_stream()));
+        let (first, last) =
+            (crate::function::first_span(&ty.to_token_stream()), crate::function::last_span(&ty.to_token_stream()));
         let mut place = (*name).clone();
         place.set_span(name.span().located_at(last));
         let reference = quote::quote_spanned!(proc_macro2::Span::mixed_site().located_at(first)=> &);

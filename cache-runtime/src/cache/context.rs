@@ -6,12 +6,12 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Cache;
-use super::report;
 use crate::config::CacheConfig;
 use crate::engine::call::{Call, Held};
 use crate::engine::recache::Report;
 use crate::engine::write::Invalidated;
 use crate::error::{Error, ErrorKind};
+use crate::report;
 use crate::shape::Returned;
 use crate::site::Site;
 use crate::tenant::Tenant;

@@ -6,7 +6,6 @@ pub(crate) mod context;
 pub(crate) mod handle;
 pub(crate) mod keys;
 pub(crate) mod operation;
-pub(crate) mod report;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 pub(crate) mod warm;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::load::{self, Fill, Load, Stopwatch};
-use super::read::{Mode, Step};
+use super::read::{Mode, Patience, Step};
 use super::sink::Tags;
 use crate::cell::CellSet;
 use crate::flight::{self, Lead, Snapshot};
@@ -85,8 +85,9 @@ impl<'c> Call<'c> {
         order.sort_by(|a, b| keys[*a].as_bytes().cmp(keys[*b].as_bytes()));
         let mut slots: Vec<_> = unique.iter().map(|_| None).collect();
         let mut missing = Vec::new();
+        let mut patience = Patience::new(self.site.options.wait);
         for index in order {
-            slots[index] = Some(match self.read(mode, &keys[index], shape.one()).await {
+            slots[index] = Some(match self.read_within(mode, &keys[index], shape.one(), &mut patience).await {
                 Step::Done(ret) => match shape.one().split(ret) {
                     crate::shape::Split::Some(value) => Slot::Found(value),
                     _ => Slot::Absent,

@@ -14,7 +14,7 @@ use crate::clock::{Clock, FOREVER, Nanos};
 use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
 use crate::key::KeyWriter;
-use crate::memory::{Bounds, Engine, Evictions, Map, Store};
+use crate::memory::{Bounds, Engine, Evictions, Map, Removed, Store};
 use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::site::Site;
@@ -151,18 +151,25 @@ impl Core {
         }
     }
 
-    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one.
-    pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
+    /// Changes what is under a physical key: nothing that began before may fill it after, and write-throughs that began
+    /// before are told. What `change` takes out of the store is to be returned, so that it is dropped outside of the lock.
+    pub(crate) fn change_key<R>(&self, physical: &[u8], change: impl FnOnce() -> R) -> R {
         self.cells.note(physical);
-        self.flights.close(physical, || self.remove_everywhere(physical))
+        self.flights.close(physical, change)
     }
 
-    /// Removes a key from every store. Returns whether something valid was there. Call it under the key's lock.
-    pub(crate) fn remove_everywhere(&self, physical: &[u8]) -> bool {
+    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one.
+    pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
         let now = self.now();
-        let mut found = false;
-        self.each_store(|map| found |= map.remove(physical).is_some_and(|record| record.is_valid(now)));
-        found
+        self.change_key(physical, || self.remove_everywhere(physical)).iter().any(|record| record.is_valid(now))
+    }
+
+    /// Removes a key from every store. Call it under the key's lock.
+    #[must_use = "to be dropped where no lock is held"]
+    pub(crate) fn remove_everywhere(&self, physical: &[u8]) -> Removed {
+        let mut removed = Removed::new();
+        self.each_store(|map| removed.extend(map.remove(physical)));
+        removed
     }
 
     /// The valid record under a physical key.
@@ -273,10 +280,10 @@ impl Core {
     /// Drops expired and invalidated entries and unused cells. Returns how many entries went.
     pub(crate) fn sweep(&self) -> u64 {
         let now = self.now();
-        let mut removed = 0;
-        self.each_store(|map| removed += map.sweep(&mut |_, record| !record.is_valid(now)));
+        let mut removed = Vec::new();
+        self.each_store(|map| removed.extend(map.sweep(&mut |_, record| !record.is_valid(now))));
         self.cells.sweep();
-        removed
+        removed.len() as u64
     }
 }
 

@@ -8,11 +8,12 @@ use super::call::Call;
 use super::core::{Core, NEVER};
 use super::name::{self, Covers};
 use super::sink::{Tags, canonical};
-use super::write::drop_matching;
+use super::targets::{drop_matching, physical_key};
 use super::{load, read};
 use crate::cell::CellSet;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter, Pattern};
+use crate::memory::Removed;
 use crate::policy::{Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::shape::{Checked, Fallible, Maybe, Never, One, Owned, Shared};
@@ -112,16 +113,19 @@ impl Call<'_> {
             ));
         }
         let record = load::record(core, self, key.as_bytes(), stored, claim.life, key.template(), 0, cells, bytes);
-        let Some(record) = record else { return Err(super::put::too_large()) };
+        let Some(record) = record else {
+            // The caller has said that the old value is not true any more.
+            core.drop_key(key.as_bytes());
+            return Err(super::put::too_large());
+        };
         let store = core.store_of(core.function(self.site));
         let insert = || {
             if only_new && core.valid(store, key.as_bytes()).is_some() {
-                return false;
+                return None;
             }
-            store.map().insert(key.as_bytes().into(), Arc::new(record));
-            true
+            Some(store.map().insert(key.as_bytes().into(), Arc::new(record)))
         };
-        Ok(core.flights.close(key.as_bytes(), insert))
+        Ok(core.change_key(key.as_bytes(), insert).is_some())
     }
 
     /// Drops the entry and keeps its load in flight from undoing that. Returns whether there was one.
@@ -132,14 +136,12 @@ impl Call<'_> {
     /// Takes the value out.
     pub(crate) fn pop<V: crate::shape::Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
         let core = self.required()?;
-        core.flights.close(key.as_bytes(), || {
-            let found = self.direct(key)?;
-            core.remove_everywhere(key.as_bytes());
-            Ok(found.and_then(|record| match &record.value {
-                Stored::Some(value) => Arc::clone(value).downcast::<V>().ok(),
-                _ => None,
-            }))
-        })
+        let (found, _removed) =
+            core.change_key(key.as_bytes(), || (self.direct(key), core.remove_everywhere(key.as_bytes())));
+        Ok(found?.and_then(|record| match &record.value {
+            Stored::Some(value) => Arc::clone(value).downcast::<V>().ok(),
+            _ => None,
+        }))
     }
 
     /// Gives an entry another life from now on.
@@ -162,7 +164,7 @@ impl Call<'_> {
     pub(crate) fn incr(&self, key: &KeyWriter, by: i64) -> Result<i64, Error> {
         let core = self.required()?;
         let store = core.store_of(core.function(self.site));
-        core.flights.close(key.as_bytes(), || {
+        let (sum, _removed) = core.change_key(key.as_bytes(), || {
             let found = core.valid(store, key.as_bytes());
             let (start, old) = match &found {
                 None => (0, None),
@@ -192,15 +194,16 @@ impl Call<'_> {
                     Record::new(stored, 0, now, expires, cells)
                 }
             };
-            store.map().insert(key.as_bytes().into(), Arc::new(record));
-            Ok(sum)
-        })
+            Ok((sum, store.map().insert(key.as_bytes().into(), Arc::new(record))))
+        })?;
+        Ok(sum)
     }
 
     /// Labels an entry that is there with more tags.
     pub(crate) fn tag(&self, key: &KeyWriter, tags: &[Box<[u8]>]) -> Result<bool, Error> {
         let core = self.required()?;
-        core.flights.exclusive(key.as_bytes(), || {
+        let (done, _removed) = core.flights.exclusive(key.as_bytes(), || {
+            let mut removed = Removed::new();
             let mut done = false;
             core.each_store(|map| {
                 let Some(record) = map.get(key.as_bytes()).filter(|record| record.is_valid(core.now())) else { return };
@@ -209,11 +212,12 @@ impl Call<'_> {
                 for tag in tags {
                     sink.push(tag);
                 }
-                map.insert(key.as_bytes().into(), Arc::new(record.remade(record.value.clone(), cells)));
+                removed.extend(map.insert(key.as_bytes().into(), Arc::new(record.remade(record.value.clone(), cells))));
                 done = true;
             });
-            Ok(done)
-        })
+            (done, removed)
+        });
+        Ok(done)
     }
 
     /// Logical keys of this tenant, or of none, that match.
@@ -241,7 +245,7 @@ impl Call<'_> {
         let core = self.required()?;
         for tag in tags {
             core.cells.invalidate(&name::cell(Covers::Tag, self.tenant(), tag));
-            core.drop_key(&super::write::physical_key(core, self, tag));
+            core.drop_key(&physical_key(core, self, tag));
         }
         core.function(self.site).counters.invalidations.add(tags.len() as u64);
         Ok(())

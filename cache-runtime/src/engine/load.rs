@@ -12,6 +12,7 @@ use crate::cell::CellSet;
 use crate::clock::Nanos;
 use crate::flight::{self, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
+use crate::memory::Removed;
 use crate::policy::{IntoTtl, Lifetime};
 use crate::record::{Record, Stored};
 use crate::shape::{Cached, Split};
@@ -280,16 +281,18 @@ pub(crate) fn land(
 ) {
     let function = core.function(call.site);
     let Some(stored) = stored else {
-        lead.land(Landing::Nothing, None::<fn()>);
+        lead.land(Landing::Nothing, || ());
         return;
     };
     let counters = &function.counters;
-    let record = if plan.store && !plan.refused && plan.cells.is_live() {
+    let failed = matches!(stored, Stored::Err(_));
+    let live = !plan.refused && plan.cells.is_live();
+    let record = if plan.store && live {
         record(core, call, lead.key(), stored.clone(), life, template, cost, plan.cells, bytes)
     } else {
-        if plan.refused || !plan.cells.is_live() {
+        if !live {
             counters.refused.increment();
-        } else if !matches!(stored, Stored::Err(_)) {
+        } else if !failed {
             counters.unstored.increment();
         }
         None
@@ -297,8 +300,15 @@ pub(crate) fn land(
     let store = core.store_of(function);
     let key: Box<[u8]> = lead.key().into();
     let wanted = record.is_some();
-    let filled = lead.land(Landing::Shared(stored), record.map(|record| || store.map().insert(key, Arc::new(record))));
-    if wanted && !filled {
+    // Late joiners wait for tags that only a value has.
+    let late = !plan.refused && matches!(stored, Stored::Some(_));
+    let landed = lead.land(Landing::Shared { stored, late }, || match record {
+        Some(record) => store.map().insert(key, Arc::new(record)),
+        // The source has answered: whatever else is under the key is not its answer. Errors leave it alone.
+        None if !failed => core.remove_everywhere(&key),
+        None => Removed::new(),
+    });
+    if wanted && landed.is_none() {
         counters.refused.increment();
     }
 }

@@ -14,6 +14,7 @@ macro_rules! opaque_debug {
 
 pub(crate) mod batch;
 pub(crate) mod call;
+pub(crate) mod claim;
 pub(crate) mod core;
 pub(crate) mod direct;
 pub(crate) mod load;
@@ -22,4 +23,5 @@ pub(crate) mod put;
 pub(crate) mod read;
 pub(crate) mod recache;
 pub(crate) mod sink;
+pub(crate) mod targets;
 pub(crate) mod write;

@@ -55,3 +55,6 @@ pub(crate) fn logical_of<'k>(prefix: &[u8], tenant: Option<&Tenant>, physical: &
         Some(tenant) => rest.strip_prefix(b"tenant-")?.strip_prefix(tenant.as_str().as_bytes())?.strip_prefix(b":"),
     }
 }
+
+/// What watches are told when a pattern drops keys that nobody can list. No cell has such a name.
+pub(crate) const ANY_PATTERN: &[u8] = b"\0pattern";

@@ -1,42 +1,47 @@
-//! Storing a value that was not loaded: a companion's `put`, a write-through, `set`.
-//!
-//! What a caller sets is what the caller claims; it replaces what is there and closes the key's flight. A *write-through*
-//! claims nothing: it stores a writer's result only if nobody touched the key or its tags since before the writer's body.
+//! Storing a value that was not loaded: a companion's `put`. It is what the caller says, so it replaces what is there and
+//! closes the key's flight. A write-through goes the other way; see `claim`.
 
 use std::sync::Arc;
 
 use super::call::Call;
-use super::core::Core;
 use super::load::{Fill, lifetime, record};
 use super::name::{self, Covers};
 use super::sink::{Tags, render};
-use crate::cell::{Cell, CellSet};
+use crate::cell::CellSet;
 use crate::error::{Error, ErrorKind};
-use crate::flight::Ticket;
 use crate::key::KeyWriter;
 use crate::policy::{IntoTtl, Lifetime};
 use crate::record::Stored;
 use crate::shape::Cached;
-use crate::tags::Watch;
 
 /// Takes what depends on the value; boxed, since it outlives the expansion that made it.
 type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send + Sync>;
 
 /// An entry that a value is to become: key, tags, ttl. Made by a companion's hidden `__put`.
 pub struct PutTarget<V> {
-    call: Call<'static>,
-    key: KeyWriter,
-    bytes: Box<dyn Fn(&V) -> u64 + Send + Sync>,
+    pub(super) call: Call<'static>,
+    pub(super) key: KeyWriter,
+    pub(super) bytes: Box<dyn Fn(&V) -> u64 + Send + Sync>,
     /// Tags that do not depend on the value, by cell name.
-    tags: Vec<Box<[u8]>>,
-    namespace: Option<Box<[u8]>>,
-    life: Option<Lifetime>,
-    on_value: Option<OnValue<V>>,
+    pub(super) tags: Vec<Box<[u8]>>,
+    pub(super) namespace: Option<Box<[u8]>>,
+    pub(super) life: Option<Lifetime>,
+    pub(super) on_value: Option<OnValue<V>>,
 }
 
 impl<V> std::fmt::Debug for PutTarget<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PutTarget").field("site", &self.call.site).finish_non_exhaustive()
+    }
+}
+
+impl<V> PutTarget<V> {
+    pub(crate) fn call(&self) -> &Call<'static> {
+        &self.call
+    }
+
+    pub(crate) fn key(&self) -> &KeyWriter {
+        &self.key
     }
 }
 
@@ -58,14 +63,6 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     pub fn of_key<S: Cached<Value = V> + 'static>(call: &Call<'_>, key: impl Into<crate::key::Key>, shape: S) -> Self {
         let writer = call.key_from(key);
         Self::new(call, &writer, shape)
-    }
-
-    pub(crate) fn call(&self) -> &Call<'static> {
-        &self.call
-    }
-
-    pub(crate) fn key(&self) -> &KeyWriter {
-        &self.key
     }
 
     /// Takes the tags that do not depend on the value.
@@ -130,43 +127,15 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
             None
         };
         let store = core.store_of(core.function(self.call.site));
-        core.flights.close(self.key.as_bytes(), || match record {
-            Some(record) => {
-                store.map().insert(self.key.as_bytes().into(), Arc::new(record));
-                Ok(())
-            }
-            None => {
-                core.remove_everywhere(self.key.as_bytes());
-                if wanted && core.settings.bounds.max_bytes.is_some() {
-                    return Err(too_large());
-                }
-                Ok(())
-            }
-        })
-    }
-
-    /// Claims the entry for a write-through. `watch` began before the writer's body: what was invalidated since then by
-    /// anybody else makes the claim void, also where the key is known only after the body.
-    pub(crate) fn claim(self, watch: &Arc<Watch>) -> Option<Claim<V>> {
-        let core = Arc::clone(self.call.core()?);
-        let ticket = core.flights.ticket(self.key.as_bytes());
-        let mut claim = Claim {
-            void: watch.saw(self.key.as_bytes()),
-            core,
-            ticket,
-            seen: Vec::new(),
-            watch: Arc::clone(watch),
-            target: None,
-        };
-        let implicit = claim.core.implicit_names(self.call.tenant(), self.call.site, self.namespace.as_deref());
-        for name in implicit.map(|name| Box::from(name.as_slice())).chain(self.tags.iter().cloned()) {
-            match watch.acquire(&name) {
-                Some(cell) => claim.seen.push((name, cell)),
-                None => claim.void = true,
-            }
+        let stored = record.is_some();
+        let _removed = core.change_key(self.key.as_bytes(), || match record {
+            Some(record) => store.map().insert(self.key.as_bytes().into(), Arc::new(record)),
+            None => core.remove_everywhere(self.key.as_bytes()),
+        });
+        if !stored && wanted && core.settings.bounds.max_bytes.is_some() {
+            return Err(too_large());
         }
-        claim.target = Some(self);
-        Some(claim)
+        Ok(())
     }
 }
 
@@ -192,97 +161,6 @@ impl<V> PutTags<'_, V> {
     fn push(&mut self, text: &[u8]) {
         let name = name::cell(Covers::Tag, self.0.call.tenant(), text);
         self.0.tags.push(name.as_slice().into());
-    }
-}
-
-/// A write-through between its writer's body and its result. Dropping it gives the key back.
-pub(crate) struct Claim<V> {
-    core: Arc<Core>,
-    target: Option<PutTarget<V>>,
-    ticket: Arc<Ticket>,
-    /// What the entry depends on, by name, and the cells as they were before the body.
-    seen: Vec<(Box<[u8]>, Arc<Cell>)>,
-    watch: Arc<Watch>,
-    /// Something that the entry depends on was invalidated between the body's begin and the claim.
-    void: bool,
-}
-
-impl<V> std::fmt::Debug for Claim<V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Claim").field("target", &self.target).finish_non_exhaustive()
-    }
-}
-
-impl<V> Drop for Claim<V> {
-    fn drop(&mut self) {
-        if let Some(target) = &self.target {
-            self.core.flights.forget(target.key.as_bytes(), &self.ticket);
-        }
-    }
-}
-
-/// A write-through, whatever its value's type.
-pub(crate) trait Redeem<V>: Send {
-    /// The physical key that it claims.
-    fn claimed(&self) -> Option<&[u8]>;
-
-    /// Stores `value` in the course of the writer's invalidation. `invalidated` are the names of the tags that the
-    /// writer invalidates and that nobody has invalidated yet; those of the entry are replaced, not only killed, and
-    /// are taken from the list.
-    fn redeem(self: Box<Self>, value: &Arc<V>, invalidated: &mut Vec<Box<[u8]>>);
-}
-
-impl<V: Send + Sync + 'static> Redeem<V> for Claim<V> {
-    fn claimed(&self) -> Option<&[u8]> {
-        self.target.as_ref().map(|target| target.key.as_bytes())
-    }
-
-    fn redeem(mut self: Box<Self>, value: &Arc<V>, invalidated: &mut Vec<Box<[u8]>>) {
-        let Some(target) = self.target.take() else { return };
-        let core = Arc::clone(&self.core);
-        let mut cells = CellSet::default();
-        let mut life = target.life;
-        let mut wanted = true;
-        let mut fits = !self.void;
-        if let Some(say) = target.on_value {
-            let mut late = Vec::new();
-            let mut known = CellSet::default();
-            let mut tags = Tags::new(&core, target.call.tenant(), &mut known, Some(&self.watch));
-            tags.named = Some(&mut late);
-            let mut fill = Fill::new(&target.call, tags, &mut life, &mut wanted);
-            say(value, &mut fill);
-            fits &= !fill.refused();
-            self.seen.append(&mut late);
-        }
-        for (name, seen) in &self.seen {
-            match invalidated.iter().position(|tag| tag == name) {
-                Some(index) => {
-                    invalidated.swap_remove(index);
-                    match core.cells.replace(name, seen) {
-                        Some(cell) => cells.push(cell),
-                        None => fits = false,
-                    }
-                }
-                None => cells.push(Arc::clone(seen)),
-            }
-        }
-        fits &= wanted && cells.is_live();
-        let function = core.function(target.call.site);
-        let store = core.store_of(function);
-        let stored = Stored::Some(Arc::clone(value) as _);
-        let bytes = || (target.bytes)(value);
-        let record = if fits {
-            record(&core, &target.call, target.key.as_bytes(), stored, life, target.key.template(), 0, cells, bytes)
-        } else {
-            None
-        };
-        core.flights.redeem(target.key.as_bytes(), &self.ticket, |held| match record {
-            Some(record) if held => store.map().insert(target.key.as_bytes().into(), Arc::new(record)),
-            _ => {
-                function.counters.refused.increment();
-                core.remove_everywhere(target.key.as_bytes());
-            }
-        });
     }
 }
 

@@ -1,18 +1,21 @@
 //! Reading: look up, then lead or join. [`Call::read`] gives the value or a [`Load`]; the rest is `load`'s.
 
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use super::call::{Call, Refusal};
 use super::core::{Core, Function};
 use super::load::Load;
-use crate::clock::Nanos;
+use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
-use crate::flight::{Flight, Joined, Landing, Lead, Role};
+use crate::flight::{Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::policy::Jitter;
 use crate::record::Record;
+use crate::report;
 use crate::shape::Cached;
+use crate::timer::Sleep;
 
 /// Whether the cache is asked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +43,92 @@ enum Next<'a, S: Cached> {
 /// How waiting for a flight ended.
 enum Waited {
     Landed(Landing),
-    /// The leader was woken and never polled.
-    Abandoned(Arc<Flight>),
-    /// `wait` has passed.
-    TimedOut(Arc<Flight>),
+    /// The leader stands still: whoever asks next takes over.
+    Still,
+    /// The caller has waited for as long as it may.
+    OutOfTime,
 }
 
 /// How often a waiter looks whether its leader still lives.
 const LOOK: Duration = Duration::from_millis(500);
-/// A caller whose wait has passed joins a flight that somebody began meanwhile this often before it loads alone.
-const ROUNDS: u32 = 2;
+
+/// How long one call waits, whatever it waits for: `wait`, and once more if the flight it waited for was superseded.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    wait: Duration,
+    deadline: Option<Nanos>,
+    graced: bool,
+}
+
+impl Patience {
+    pub(crate) fn new(wait: Duration) -> Self {
+        Self { wait, deadline: None, graced: false }
+    }
+
+    fn deadline(&mut self) -> Nanos {
+        *self.deadline.get_or_insert_with(|| after(alive_now(), self.wait))
+    }
+
+    fn grace(&mut self) {
+        if !self.graced {
+            self.graced = true;
+            self.deadline = None;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| alive_now() >= deadline)
+    }
+
+    /// What there is to say without waiting, else when to look again.
+    fn look(&mut self, joined: &mut Joined, waker: &Waker) -> Result<Waited, Nanos> {
+        if let Some(landing) = joined.poll(waker) {
+            return Ok(Waited::Landed(landing));
+        }
+        let flight = joined.flight();
+        if flight.stands_still(self.wait) {
+            return Ok(Waited::Still);
+        }
+        if self.is_over() {
+            return Ok(Waited::OutOfTime);
+        }
+        Err(after(alive_now(), LOOK).min(self.deadline()).min(flight.overdue(self.wait)))
+    }
+
+    async fn wait(&mut self, mut joined: Joined) -> Waited {
+        let mut sleep = None;
+        std::future::poll_fn(|cx| {
+            loop {
+                let at = match self.look(&mut joined, cx.waker()) {
+                    Ok(waited) => return Poll::Ready(waited),
+                    Err(at) => at,
+                };
+                let sleep = sleep.get_or_insert_with(|| Box::pin(Sleep::until(at)));
+                match sleep.as_mut().poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(()) => *sleep = Box::pin(Sleep::until(at)),
+                }
+            }
+        })
+        .await
+    }
+
+    fn wait_blocking(&mut self, mut joined: Joined) -> Waited {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        loop {
+            match self.look(&mut joined, &waker) {
+                Ok(waited) => return waited,
+                Err(at) => std::thread::park_timeout(Duration::from_nanos(at.saturating_sub(alive_now()))),
+            }
+        }
+    }
+}
 
 impl Call<'_> {
     /// The value, or the right to load it.
@@ -64,7 +143,23 @@ impl Call<'_> {
         {
             return Step::Done(ret);
         }
-        self.miss(mode, key, shape).await
+        self.miss(mode, key, shape, &mut Patience::new(self.site.options.wait)).await
+    }
+
+    /// [`read`](Self::read), as one of several whose waiting is bounded together.
+    pub(crate) async fn read_within<S: Cached>(
+        &self,
+        mode: Mode,
+        key: &KeyWriter,
+        shape: S,
+        patience: &mut Patience,
+    ) -> Step<'_, S> {
+        if mode == Mode::Read
+            && let Some(ret) = self.hit(key, shape)
+        {
+            return Step::Done(ret);
+        }
+        self.miss(mode, key, shape, patience).await
     }
 
     /// Like [`read`](Self::read), but fails where the cache cannot be used (`on_error = fail`).
@@ -90,14 +185,14 @@ impl Call<'_> {
         {
             return Step::Done(ret);
         }
-        let mut next = self.next(mode, key, shape);
-        let mut rounds = ROUNDS;
+        let mut patience = Patience::new(self.site.options.wait);
+        let mut next = self.next(mode, key, shape, &patience);
         loop {
             match next {
                 Next::Step(step) => return step,
                 Next::Wait(joined) => {
-                    let waited = wait_blocking(joined, self.site.options.wait);
-                    next = self.waited(key, shape, waited, &mut rounds);
+                    let waited = patience.wait_blocking(joined);
+                    next = self.waited(key, shape, waited, &mut patience);
                 }
             }
         }
@@ -131,46 +226,69 @@ impl Call<'_> {
     }
 
     #[cold]
-    async fn miss<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
-        let mut next = self.next(mode, key, shape);
-        let mut rounds = ROUNDS;
+    async fn miss<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &mut Patience) -> Step<'_, S> {
+        let mut next = self.next(mode, key, shape, patience);
         loop {
             match next {
                 Next::Step(step) => return step,
                 Next::Wait(joined) => {
-                    let waited = wait(joined, self.site.options.wait).await;
-                    next = self.waited(key, shape, waited, &mut rounds);
+                    let waited = patience.wait(joined).await;
+                    next = self.waited(key, shape, waited, patience);
                 }
             }
         }
     }
 
-    /// What to do about a key that missed: the first time, and each time that waiting gave nothing.
-    fn next<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Next<'_, S> {
+    /// What to do about a key that missed.
+    fn next<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &Patience) -> Next<'_, S> {
         let Some(core) = self.core() else {
             self.degraded();
-            return Next::Step(Step::Load(Load::new(self, shape, None, key.template())));
+            return self.alone(shape, key);
         };
-        let function = core.function(self.site);
+        if shape.hides_result() {
+            self.degraded();
+            let function = self.site.name;
+            report::warn_once(
+                "a type parameter stands for a `Result`",
+                &format_args!(
+                    "`{function}` is not cached there: it returns a type parameter; bound it by `cache_runtime::Plain`"
+                ),
+            );
+            return self.alone(shape, key);
+        }
         if mode == Mode::Refresh {
             let lead = core.flights.displace(key.as_bytes(), key.template());
             return self.lead(shape, lead, key);
         }
-        function.counters.misses.increment();
-        self.begin(core, key, shape)
+        core.function(self.site).counters.misses.increment();
+        self.begin(core, key, shape, patience)
     }
 
-    fn begin<S: Cached>(&self, core: &Arc<Core>, key: &KeyWriter, shape: S) -> Next<'_, S> {
+    fn begin<S: Cached>(&self, core: &Arc<Core>, key: &KeyWriter, shape: S, patience: &Patience) -> Next<'_, S> {
         let function = core.function(self.site);
-        let again = || look(core, function, key.as_bytes(), key.template(), shape).map(|(ret, ..)| ret);
-        match core.flights.begin(key.as_bytes(), key.template(), again) {
-            Ok(ret) => {
-                function.counters.coalesced.increment();
-                Next::Step(Step::Done(ret))
-            }
+        // Found under the key's lock, used and dropped outside of it: both run the user's code.
+        let mut found = None;
+        let again = || {
+            found = core.store_of(function).get(key.as_bytes());
+            found.as_ref().filter(|record| record.is_valid(core.now()) && record.fits(key.template())).map(Arc::clone)
+        };
+        match core.flights.begin(key.as_bytes(), key.template(), patience.wait, again) {
+            Ok(record) => match shape.revive(&record.value) {
+                Some(ret) => {
+                    function.counters.coalesced.increment();
+                    Next::Step(Step::Done(ret))
+                }
+                // Another return type under the same template: its values are not this function's.
+                None => self.lead(shape, core.flights.displace(key.as_bytes(), key.template()), key),
+            },
             Err(Role::Lead(lead)) => self.lead(shape, lead, key),
+            Err(Role::TakeOver(lead)) => {
+                function.counters.takeovers.increment();
+                self.lead(shape, lead, key)
+            }
+            Err(Role::Join(_)) if patience.is_over() => self.alone(shape, key),
             Err(Role::Join(joined)) => Next::Wait(joined),
-            Err(Role::Alone) => Next::Step(Step::Load(Load::new(self, shape, None, key.template()))),
+            Err(Role::Alone) => self.alone(shape, key),
         }
     }
 
@@ -179,37 +297,24 @@ impl Call<'_> {
         Next::Step(Step::Load(Load::new(self, shape, Some(lead), key.template())))
     }
 
-    fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, rounds: &mut u32) -> Next<'_, S> {
-        let Some(core) = self.core() else {
-            return Next::Step(Step::Load(Load::new(self, shape, None, key.template())));
-        };
-        let function = core.function(self.site);
-        let (stuck, out_of_time) = match waited {
-            Waited::Landed(Landing::Shared(stored)) => {
-                return match shape.revive(&stored) {
-                    Some(ret) => {
-                        function.counters.coalesced.increment();
-                        Next::Step(Step::Done(ret))
-                    }
-                    // Another return type under the same template: its values are not this function's.
-                    None => Next::Step(Step::Load(Load::new(self, shape, None, key.template()))),
-                };
-            }
-            Waited::Landed(Landing::Nothing) => return self.begin(core, key, shape),
-            Waited::Abandoned(flight) => (flight, false),
-            Waited::TimedOut(flight) => (flight, true),
-        };
-        if let Some(lead) = core.flights.take_over(key.as_bytes(), &stuck) {
-            function.counters.takeovers.increment();
-            return self.lead(shape, lead, key);
+    fn alone<S: Cached>(&self, shape: S, key: &KeyWriter) -> Next<'_, S> {
+        Next::Step(Step::Load(Load::new(self, shape, None, key.template())))
+    }
+
+    fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, patience: &mut Patience) -> Next<'_, S> {
+        let Some(core) = self.core() else { return self.alone(shape, key) };
+        match waited {
+            Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(&stored) {
+                Some(ret) => {
+                    core.function(self.site).counters.coalesced.increment();
+                    return Next::Step(Step::Done(ret));
+                }
+                None => return self.alone(shape, key),
+            },
+            Waited::Landed(Landing::Superseded) | Waited::Still => patience.grace(),
+            Waited::Landed(Landing::Nothing) | Waited::OutOfTime => {}
         }
-        if out_of_time {
-            *rounds -= 1;
-            if *rounds == 0 {
-                return Next::Step(Step::Load(Load::new(self, shape, None, key.template())));
-            }
-        }
-        self.begin(core, key, shape)
+        self.begin(core, key, shape, patience)
     }
 }
 
@@ -234,54 +339,6 @@ pub(crate) fn look<S: Cached>(
     }
     let ret = shape.revive(&record.value)?;
     Some((ret, record, now))
-}
-
-async fn wait(mut joined: Joined, limit: Duration) -> Waited {
-    if tokio::runtime::Handle::try_current().is_err() {
-        // Without a runtime there is no timer: the leader's end is all there is to wait for.
-        return Waited::Landed(joined.await);
-    }
-    let mut left = limit;
-    loop {
-        let look = left.min(LOOK);
-        if let Ok(landing) = tokio::time::timeout(look, &mut joined).await {
-            return Waited::Landed(landing);
-        }
-        left = left.saturating_sub(look);
-        if let Some(over) = look_at(&joined, left) {
-            return over;
-        }
-    }
-}
-
-fn wait_blocking(mut joined: Joined, limit: Duration) -> Waited {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
-    let end = crate::clock::after(crate::clock::alive_now(), limit);
-    loop {
-        if let Some(landing) = joined.poll(&waker) {
-            return Waited::Landed(landing);
-        }
-        let left = Duration::from_nanos(end.saturating_sub(crate::clock::alive_now()));
-        if let Some(over) = look_at(&joined, left) {
-            return over;
-        }
-        std::thread::park_timeout(left.min(LOOK));
-    }
-}
-
-fn look_at(joined: &Joined, left: Duration) -> Option<Waited> {
-    let flight = joined.flight();
-    if flight.is_abandoned() {
-        Some(Waited::Abandoned(Arc::clone(flight)))
-    } else {
-        left.is_zero().then(|| Waited::TimedOut(Arc::clone(flight)))
-    }
 }
 
 opaque_debug!(Step<'_, S: Cached>);

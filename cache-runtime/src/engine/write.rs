@@ -7,161 +7,22 @@
 use std::sync::Arc;
 
 use super::call::Call;
-use super::core::Core;
+use super::claim::Claim;
 use super::load::Stopwatch;
-use super::name::{self, Covers};
-use super::put::{Claim, PutTarget, Redeem};
+use super::put::PutTarget;
 use super::recache::{self, RecacheChain};
-use super::sink::{IntoTags, canonical, render};
+use super::targets::{Targets, WriteSink};
 use crate::cell::Cell;
 use crate::error::Error;
-use crate::key::{Key, KeyWriter, Pattern};
 use crate::shape::{Kept, Returned};
 use crate::tags::Watch;
-use crate::tenant::Tenant;
-
-/// What a write makes invalid.
-#[derive(Debug, Default)]
-pub(crate) struct Targets {
-    /// Logical tags: each a cell, and the entry of that key.
-    tags: Vec<Box<[u8]>>,
-    keys: Vec<Box<[u8]>>,
-    namespaces: Vec<Box<[u8]>>,
-    patterns: Vec<Pattern>,
-}
-
-/// Takes what a write makes invalid.
-pub struct WriteSink<'w, V> {
-    targets: &'w mut Targets,
-    puts: Option<&'w mut Vec<Through<V>>>,
-    watch: Option<&'w Arc<Watch>>,
-}
-
-impl<V> WriteSink<'_, V> {
-    /// A tag by template.
-    pub fn tag(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        self.targets.tags.push(render(write).as_bytes().into());
-    }
-
-    /// Tags by expression.
-    pub fn add<M>(&mut self, tags: impl IntoTags<M>) {
-        tags.for_each_tag(&mut |tag| self.targets.tags.push(canonical(tag).into()));
-    }
-
-    /// A key by template.
-    pub fn key(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        self.targets.keys.push(render(write).as_bytes().into());
-    }
-
-    /// A key by expression.
-    pub fn add_key(&mut self, key: impl Into<Key>) {
-        self.targets.keys.push(key.into().as_str().as_bytes().into());
-    }
-
-    /// A namespace by template.
-    pub fn namespace(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        self.targets.namespaces.push(render(write).as_bytes().into());
-    }
-
-    /// A namespace by expression.
-    pub fn add_namespace(&mut self, namespace: impl AsRef<str>) {
-        self.targets.namespaces.push(canonical(namespace.as_ref()).into());
-    }
-
-    /// A pattern by template, its values escaped.
-    pub fn pattern(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        let mut writer = KeyWriter::new(0);
-        write(&mut writer);
-        self.targets.patterns.push(Pattern::wild(writer.as_bytes()));
-    }
-
-    /// A pattern by expression.
-    pub fn add_pattern(&mut self, pattern: impl AsRef<str>) {
-        self.targets.patterns.push(Pattern::glob(pattern.as_ref()));
-    }
-}
-
-impl<V: Send + Sync + 'static> WriteSink<'_, V> {
-    /// An entry named after the write: it is stored if nobody touches it from here on.
-    pub fn put(&mut self, target: PutTarget<V>) {
-        if let Some(puts) = &mut self.puts
-            && let Some(claim) = self.watch.and_then(|watch| target.claim(watch))
-        {
-            puts.push(Through(Box::new(claim)));
-        }
-    }
-}
-
-impl Targets {
-    /// The cells to kill: those of the tags and of the namespaces.
-    fn names(&self, call: &Call<'_>) -> Vec<Box<[u8]>> {
-        let tags = self.tags.iter().map(|tag| name::cell(Covers::Tag, call.tenant(), tag));
-        let namespaces = self.namespaces.iter().map(|name| name::cell(Covers::Namespace, call.tenant(), name));
-        tags.chain(namespaces).map(|name| name.as_slice().into()).collect()
-    }
-
-    /// Makes it all invalid: the cells in `names`, and all keys but those in `spare`.
-    fn invalidate(&self, core: &Core, call: &Call<'_>, names: &[Box<[u8]>], spare: &[Box<[u8]>]) {
-        for name in names {
-            core.cells.invalidate(name);
-        }
-        for key in self.keys.iter().chain(&self.tags) {
-            let physical = physical_key(core, call, key);
-            if !spare.contains(&physical) {
-                core.drop_key(&physical);
-            }
-        }
-        for pattern in &self.patterns {
-            drop_matching(core, call.tenant(), pattern);
-        }
-    }
-}
-
-pub(crate) fn physical_key(core: &Core, call: &Call<'_>, logical: &[u8]) -> Box<[u8]> {
-    let mut writer = core.writer(call.tenant(), 0);
-    writer.lit(&String::from_utf8_lossy(logical));
-    writer.as_bytes().into()
-}
-
-/// Drops all entries of a tenant (or of none) whose logical key matches; returns how many. Loads in flight are closed
-/// first, so that none that began before can fill after.
-pub(crate) fn drop_matching(core: &Core, tenant: Option<&Tenant>, pattern: &Pattern) -> u64 {
-    let matches =
-        |key: &[u8]| name::logical_of(&core.settings.prefix, tenant, key).is_some_and(|key| pattern.matches(key));
-    core.flights.close_matching(matches);
-    let now = core.now();
-    let mut dropped = 0;
-    core.each_store(|map| {
-        map.sweep(&mut |key, record| {
-            let gone = matches(key);
-            dropped += u64::from(gone && record.is_valid(now));
-            gone
-        });
-    });
-    dropped
-}
-
-/// A write-through of whatever type.
-struct Through<V>(Box<dyn Redeem<V>>);
-
-impl<V> std::fmt::Debug for Through<V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Through(..)")
-    }
-}
 
 impl<'c> Call<'c> {
     /// Begins a write.
     pub fn write<S: Returned>(&'c self, shape: S) -> Write<'c, S> {
-        Write {
-            guard: Guard { call: self, targets: Targets::default(), fences: Vec::new(), armed: true },
-            shape,
-            puts: Vec::new(),
-            watch: match self.core() {
-                Some(core) if self.site.put.is_some() => Some(Arc::new(core.cells.watch())),
-                _ => None,
-            },
-        }
+        let guard =
+            Guard { call: self, targets: Targets::default(), put_keys: Vec::new(), fences: Vec::new(), armed: false };
+        Write { guard, shape, puts: Vec::new(), claims: Vec::new(), watch: None }
     }
 }
 
@@ -170,6 +31,8 @@ impl<'c> Call<'c> {
 struct Guard<'c> {
     call: &'c Call<'c>,
     targets: Targets,
+    /// Physical keys that were to be written through.
+    put_keys: Vec<Box<[u8]>>,
     fences: Vec<(Box<[u8]>, Arc<Cell>)>,
     /// The body began and its outcome is unknown.
     armed: bool,
@@ -190,8 +53,13 @@ impl Drop for Guard<'_> {
         if self.armed
             && let Some(core) = self.call.reachable()
         {
-            let tags = self.targets.names(self.call);
-            self.targets.invalidate(core, self.call, &tags, &[]);
+            self.targets.invalidate(core, self.call, &[]);
+            for name in self.targets.names(self.call) {
+                core.cells.invalidate(&name);
+            }
+            for key in &self.put_keys {
+                core.drop_key(key);
+            }
         }
         self.unfence();
     }
@@ -206,7 +74,9 @@ impl Drop for Guard<'_> {
 pub struct Write<'c, S: Returned> {
     guard: Guard<'c>,
     shape: S,
-    puts: Vec<Through<S::Value>>,
+    /// What is written through, until `begin` claims it.
+    puts: Vec<PutTarget<S::Value>>,
+    claims: Vec<Claim<S::Value>>,
     /// Began before the body, where something is written through.
     watch: Option<Arc<Watch>>,
 }
@@ -214,25 +84,30 @@ pub struct Write<'c, S: Returned> {
 impl<'c, S: Returned> Write<'c, S> {
     /// Takes what does not mention the result.
     pub fn with(&mut self, say: impl FnOnce(&mut WriteSink<'_, S::Value>)) {
-        say(&mut WriteSink { targets: &mut self.guard.targets, puts: None, watch: None });
+        say(&mut WriteSink::new(&mut self.guard.targets, None));
     }
 
-    /// [`with`](Self::with), by its most common use.
-    pub fn tags(&mut self, say: impl FnOnce(&mut WriteSink<'_, S::Value>)) {
-        self.with(say);
-    }
-
-    /// `before` and `fence`.
+    /// `before`, `fence`, and the claims of what is written through, in this order: the first two must not void the third.
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn begin(&mut self) {
-        let Some(core) = self.guard.call.reachable() else { return };
-        let options = &self.guard.call.site.options;
-        let tags = self.guard.targets.names(self.guard.call);
+        let call = self.guard.call;
+        let Some(core) = call.reachable() else { return };
+        let options = &call.site.options;
+        let names = self.guard.targets.names(call);
         if options.before {
-            self.guard.targets.invalidate(core, self.guard.call, &tags, &[]);
+            self.guard.targets.invalidate(core, call, &[]);
+            names.iter().for_each(|name| core.cells.invalidate(name));
         }
         if options.fence.is_some() {
-            self.guard.fences = tags.into_iter().map(|name| (name.clone(), core.cells.fence(&name))).collect();
+            self.guard.fences = names.into_iter().map(|name| (name.clone(), core.cells.fence(&name))).collect();
+        }
+        if call.site.put.is_some() {
+            let watch = Arc::new(core.cells.watch());
+            for put in self.puts.drain(..) {
+                self.guard.put_keys.push(put.key().as_bytes().into());
+                self.claims.extend(put.claim(&watch));
+            }
+            self.watch = Some(watch);
         }
     }
 
@@ -243,7 +118,6 @@ impl<'c, S: Returned> Write<'c, S> {
     /// The cache cannot be used; the body has not run.
     pub async fn begin_or_fail(&mut self) -> Result<(), Error> {
         if let Some(refusal) = self.guard.call.refusal() {
-            self.guard.armed = false;
             return Err(refusal.error());
         }
         self.begin().await;
@@ -256,10 +130,10 @@ impl<'c, S: Returned> Write<'c, S> {
             self.guard.call.degraded();
         }
         let stopwatch = Stopwatch::start(self.guard.call);
+        self.guard.armed = true;
         let ret = body.await;
         stopwatch.stop();
         let succeeded = self.shape.succeeded(&ret);
-        // From here on nothing can be left undone: what follows does not wait on a memory store.
         self.guard.armed = succeeded;
         if !succeeded && let Some(function) = self.guard.call.function() {
             function.counters.errors.increment();
@@ -268,15 +142,10 @@ impl<'c, S: Returned> Write<'c, S> {
     }
 }
 
-impl<S: Kept> Write<'_, S>
-where
-    S::Value: Send + Sync + 'static,
-{
+impl<S: Kept> Write<'_, S> {
     /// The entry that the result becomes.
     pub fn put(&mut self, target: PutTarget<S::Value>) {
-        if let Some(claim) = self.watch.as_ref().and_then(|watch| target.claim(watch)) {
-            self.puts.push(Through(Box::new(claim) as Box<Claim<_>>));
-        }
+        self.puts.push(target);
     }
 }
 
@@ -291,9 +160,8 @@ impl<'c, S: Returned> Written<'c, S> {
     /// Takes what mentions the result. Not called where the body failed or the value is absent.
     pub fn on_value(&mut self, say: impl FnOnce(&S::Value, &mut WriteSink<'_, S::Value>)) {
         if let Some(value) = self.write.shape.value(&self.ret) {
-            let puts = Some(&mut self.write.puts);
-            let watch = self.write.watch.as_ref();
-            say(value, &mut WriteSink { targets: &mut self.write.guard.targets, puts, watch });
+            let claims = self.write.watch.as_ref().map(|watch| (&mut self.write.claims, watch));
+            say(value, &mut WriteSink::new(&mut self.write.guard.targets, claims));
         }
     }
 
@@ -322,26 +190,29 @@ impl<'c, S: Returned> Written<'c, S> {
         }
     }
 
+    /// `through` stores what is written through, and takes the names that it has dealt with from the list.
     fn settle(
         mut self,
-        through: impl FnOnce(&S, &S::Ret, Vec<Through<S::Value>>, &mut Vec<Box<[u8]>>),
+        through: impl FnOnce(&S, &S::Ret, &mut Vec<Claim<S::Value>>, &mut Vec<Box<[u8]>>),
     ) -> Invalidated<'c, S> {
         let call = self.write.guard.call;
-        let puts = std::mem::take(&mut self.write.puts);
+        let mut claims = std::mem::take(&mut self.write.claims);
         if let (true, Some(core)) = (self.succeeded, call.reachable()) {
             if let Some(function) = call.function() {
                 function.counters.invalidations.increment();
             }
             // A fence of our own must not refuse our own result.
             self.write.guard.unfence();
-            let mut tags = self.write.guard.targets.names(call);
-            tags.sort_unstable();
-            tags.dedup();
+            let mut names = self.write.guard.targets.names(call);
             // Keys first: what is written through must not be dropped again.
-            let spare: Vec<Box<[u8]>> = puts.iter().filter_map(|put| put.0.claimed().map(Into::into)).collect();
-            self.write.guard.targets.invalidate(core, call, &[], &spare);
-            through(&self.write.shape, &self.ret, puts, &mut tags);
-            for name in &tags {
+            let claimed: Vec<Box<[u8]>> = claims.iter().filter_map(|claim| claim.key().map(Into::into)).collect();
+            self.write.guard.targets.invalidate(core, call, &claimed);
+            through(&self.write.shape, &self.ret, &mut claims, &mut names);
+            for claim in &claims {
+                // Nothing was stored there: the old value is not to stay.
+                claim.key().map(|key| core.drop_key(key));
+            }
+            for name in &names {
                 core.cells.invalidate(name);
             }
         }
@@ -354,23 +225,18 @@ impl<'c, S: Kept> Written<'c, S>
 where
     S::Value: Send + Sync + 'static,
 {
-    /// [`invalidate`](Self::invalidate), and the result becomes the entries that were put.
+    /// [`invalidate`](Self::invalidate), and the result becomes the entries that were put. An absent value drops them.
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate_and_put(self) -> Invalidated<'c, S> {
-        self.settle(|shape, ret, puts, tags| {
+        self.settle(|shape, ret, claims, names| {
             if let Some(value) = shape.keep(ret) {
-                for put in puts {
-                    put.0.redeem(&value, tags);
+                for claim in claims.drain(..) {
+                    claim.redeem(&value, names);
                 }
             }
         })
     }
-}
 
-impl<'c, S: Kept> Written<'c, S>
-where
-    S::Value: Send + Sync + 'static,
-{
     /// Both: [`invalidate_and_put`](Self::invalidate_and_put) and [`invalidate_or_fail`](Self::invalidate_or_fail).
     ///
     /// # Errors
@@ -442,4 +308,4 @@ fn count(call: &Call<'_>, report: &recache::Report) {
     }
 }
 
-opaque_debug!(Write<'_, S: Returned>, Written<'_, S: Returned>, Invalidated<'_, S: Returned>, WriteSink<'_, V>);
+opaque_debug!(Write<'_, S: Returned>, Written<'_, S: Returned>, Invalidated<'_, S: Returned>);

@@ -65,17 +65,23 @@ impl Bounds {
     }
 }
 
+/// Records that left a map. Whoever gets them drops them after giving back its locks: a value's `Drop` is the user's code
+/// and may use the cache.
+pub(crate) type Removed = smallvec::SmallVec<[Arc<Record>; 2]>;
+
 /// A map from keys to records that stays within a capacity.
 ///
 /// `insert` may evict anything, the new record included. Nothing here blocks for longer than a map operation.
 pub(crate) trait Map: Send + Sync {
     fn get(&self, key: &[u8]) -> Option<Arc<Record>>;
-    fn insert(&self, key: Box<[u8]>, record: Arc<Record>);
+    #[must_use = "to be dropped where no lock is held"]
+    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed;
     fn remove(&self, key: &[u8]) -> Option<Arc<Record>>;
     /// Removes `key` if it still holds this very record.
     fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool;
-    /// Removes what `condemned` says and returns how many.
-    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> u64;
+    /// Removes what `condemned` says.
+    #[must_use = "to be dropped where no lock is held"]
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>>;
     fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record));
     fn len(&self) -> u64;
 }
@@ -134,6 +140,6 @@ impl fmt::Debug for Store {
     }
 }
 
-pub(crate) fn count(evictions: &Evictions) {
-    evictions.fetch_add(1, Ordering::Relaxed);
+pub(crate) fn count(evictions: &Evictions, how_many: usize) {
+    evictions.fetch_add(how_many as u64, Ordering::Relaxed);
 }

@@ -5,12 +5,17 @@ use std::sync::Arc;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
-use super::{Bounds, Evictions, Map, count};
+use super::{Bounds, Evictions, Map, Removed, count};
 use crate::record::Record;
 
 pub(crate) struct Moka {
     cache: Cache<Box<[u8]>, Arc<Record>, foldhash::fast::RandomState>,
+    /// Evict at every insertion: moka's own write buffer would overshoot a small or byte-bounded store by much.
+    strict: bool,
 }
+
+/// Stores of at least this many entries may exceed their bound by moka's write buffer, a few hundred entries.
+const LARGE: u64 = 16 << 10;
 
 impl Moka {
     pub(crate) fn new(bounds: Bounds, evictions: Evictions) -> Self {
@@ -19,11 +24,11 @@ impl Moka {
             .weigher(|_key: &Box<[u8]>, record: &Arc<Record>| record.weight)
             .eviction_listener(move |_key, _record, cause| {
                 if cause == RemovalCause::Size {
-                    count(&evictions);
+                    count(&evictions, 1);
                 }
             })
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { cache }
+        Self { cache, strict: bounds.max_bytes.is_some() || bounds.max_items < LARGE }
     }
 }
 
@@ -33,8 +38,14 @@ impl Map for Moka {
         self.cache.get(key)
     }
 
-    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) {
+    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
+        // moka drops what it evicts by itself, outside of its locks.
+        let replaced = self.cache.get(&key);
         self.cache.insert(key, record);
+        if self.strict {
+            self.cache.run_pending_tasks();
+        }
+        replaced.into_iter().collect()
     }
 
     fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
@@ -50,11 +61,11 @@ impl Map for Moka {
         matches!(self.cache.entry(key.into()).and_compute_with(same), CompResult::Removed(_))
     }
 
-    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> u64 {
-        let mut removed = 0;
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>> {
+        let mut removed = Vec::new();
         for (key, record) in &self.cache {
-            if condemned(&key, &record) {
-                removed += u64::from(self.remove_same(&key, &record));
+            if condemned(&key, &record) && self.remove_same(&key, &record) {
+                removed.push(record);
             }
         }
         self.cache.run_pending_tasks();
@@ -62,6 +73,7 @@ impl Map for Moka {
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record)) {
+        self.cache.run_pending_tasks();
         for (key, record) in &self.cache {
             visit(&key, &record);
         }

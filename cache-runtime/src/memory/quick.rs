@@ -1,18 +1,20 @@
 //! `quick_cache` as a [`Map`].
 
+use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
-use super::{Bounds, Evictions, Map, count};
+use super::{Bounds, Evictions, Map, Removed, count};
 use crate::record::Record;
 
 type Hashing = foldhash::fast::RandomState;
 
 pub(crate) struct Quick {
-    cache: Cache<Owned, Arc<Record>, ByWeight, Hashing, CountEvictions>,
+    cache: Cache<Owned, Arc<Record>, ByWeight, Hashing, HandBack>,
+    evictions: Evictions,
 }
 
 /// A key as the map keeps it.
@@ -51,14 +53,17 @@ impl Weighter<Owned, Arc<Record>> for ByWeight {
     }
 }
 
+/// Hands back what leaves the map in the course of an insertion.
 #[derive(Clone)]
-struct CountEvictions(Evictions);
+struct HandBack;
 
-impl Lifecycle<Owned, Arc<Record>> for CountEvictions {
-    type RequestState = ();
+type Left = smallvec::SmallVec<[(Owned, Arc<Record>); 2]>;
 
-    fn on_evict(&self, (): &mut (), _key: Owned, _record: Arc<Record>) {
-        count(&self.0);
+impl Lifecycle<Owned, Arc<Record>> for HandBack {
+    type RequestState = Left;
+
+    fn on_evict(&self, left: &mut Left, key: Owned, record: Arc<Record>) {
+        left.push((key, record));
     }
 }
 
@@ -77,16 +82,16 @@ impl Quick {
             .hot_allocation(0.97)
             .build();
         let cache = match options {
-            Ok(options) => Cache::with_options(options, ByWeight, Hashing::default(), CountEvictions(evictions)),
+            Ok(options) => Cache::with_options(options, ByWeight, Hashing::default(), HandBack),
             Err(_) => Cache::with(
                 usize::try_from(bounds.max_items).unwrap_or(usize::MAX),
                 bounds.capacity(),
                 ByWeight,
                 Hashing::default(),
-                CountEvictions(evictions),
+                HandBack,
             ),
         };
-        Self { cache }
+        Self { cache, evictions }
     }
 }
 
@@ -96,8 +101,15 @@ impl Map for Quick {
         self.cache.get(&Borrowed(key))
     }
 
-    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) {
-        self.cache.insert(Owned(key), record);
+    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
+        let mut left = Left::new();
+        let inserted = Arc::clone(&record);
+        let name = key.clone();
+        self.cache.insert_with_lifecycle(Owned(key), record, &mut left);
+        // What the new record took the place of has not been evicted; the new record itself may have been.
+        let evicted = left.iter().filter(|(key, gone)| key.0 != name || Arc::ptr_eq(gone, &inserted)).count();
+        count(&self.evictions, evicted);
+        left.into_iter().map(|(_, record)| record).collect()
     }
 
     fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
@@ -108,12 +120,14 @@ impl Map for Quick {
         self.cache.remove_if(&Borrowed(key), |held| Arc::ptr_eq(held, record)).is_some()
     }
 
-    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> u64 {
-        let removed = std::sync::atomic::AtomicU64::new(0);
-        let condemned = parking_lot::Mutex::new(condemned);
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>> {
+        let removed = RefCell::new(Vec::new());
+        let condemned = RefCell::new(condemned);
         self.cache.retain(|key, record| {
-            let gone = (condemned.lock())(&key.0, record);
-            removed.fetch_add(u64::from(gone), std::sync::atomic::Ordering::Relaxed);
+            let gone = (condemned.borrow_mut())(&key.0, record);
+            if gone {
+                removed.borrow_mut().push(Arc::clone(record));
+            }
             !gone
         });
         removed.into_inner()
@@ -121,9 +135,9 @@ impl Map for Quick {
 
     fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record)) {
         // `retain` visits without cloning keys, one shard's lock at a time.
-        let visit = parking_lot::Mutex::new(visit);
+        let visit = RefCell::new(visit);
         self.cache.retain(|key, record| {
-            (visit.lock())(&key.0, record);
+            (visit.borrow_mut())(&key.0, record);
             true
         });
     }

@@ -14,7 +14,8 @@ pub use crate::engine::put::{Put, PutTarget};
 pub use crate::engine::read::{Mode, Step};
 pub use crate::engine::recache::{RecacheChain, Recaches, Report, run as run_recaches};
 pub use crate::engine::sink::{AsTag, IntoTags, Tags};
-pub use crate::engine::write::{Invalidated, Write, WriteSink, Written};
+pub use crate::engine::targets::WriteSink;
+pub use crate::engine::write::{Invalidated, Write, Written};
 pub use crate::error::Error;
 pub use crate::key::{
     Key, KeyPart, KeyWriter, PartShape, kind_name, mix, template_seed, template_seed_auto, template_seed_resource,

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use super::RetOf;
 use super::{
     AfterResult, Cached, Checked, Classified, Failure, HandOut, HandsOut, Maybe, Memoizable, Never, Owned, Probe,
     Shape, Shared, Storable,
@@ -128,7 +129,12 @@ impl<V: Send + Sync + 'static, C, R: Failure, A: HandsOut<V>> BatchCached for Ch
 /// Evidence that a batch function's elements can be stored.
 pub fn batch_storable<V, C, R, A>(
     _: BatchShape<V, C, R, A>,
-) -> impl BatchCached<Out = <A as HandOut<V>>::Out, Collection = C, Ret = R::Wrap<C>, One: Cached<Value = V>>
+) -> impl BatchCached<
+    Out = <A as HandOut<V>>::Out,
+    Collection = C,
+    Ret = R::Wrap<C>,
+    One: Cached<Value = V, Ret = RetOf<V, Never, Maybe, A>>,
+>
 where
     V: Storable,
     R: Failure,
@@ -141,7 +147,12 @@ where
 /// Evidence that a memoized batch function's elements can be kept.
 pub fn batch_memoizable<V, C, R, A>(
     _: BatchShape<V, C, R, A>,
-) -> impl BatchCached<Out = <A as HandOut<V>>::Out, Collection = C, Ret = R::Wrap<C>, One: Cached<Value = V>>
+) -> impl BatchCached<
+    Out = <A as HandOut<V>>::Out,
+    Collection = C,
+    Ret = R::Wrap<C>,
+    One: Cached<Value = V, Ret = RetOf<V, Never, Maybe, A>>,
+>
 where
     V: Memoizable,
     R: Failure,

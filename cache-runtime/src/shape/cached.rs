@@ -65,6 +65,10 @@ pub trait Cached: Copy + Send + Sync {
     /// Bytes that the value takes in memory, roughly.
     fn bytes(self, value: &Self::Value) -> u64;
 
+    /// Whether the function returns a type parameter that stands for a `Result` here, past the bound that is to forbid it.
+    /// Asked on a miss, not on a hit: such a value is never stored.
+    fn hides_result(self) -> bool;
+
     /// What is stored as the function returns it, if it is of this type.
     #[inline]
     fn revive(self, stored: &Stored) -> Option<Self::Ret> {
@@ -129,6 +133,9 @@ impl<V: Send + Sync + 'static, R: Failure, O: Presence, A: HandsOut<V>> Cached f
     }
     fn bytes(self, value: &V) -> u64 {
         (self.bytes)(value)
+    }
+    fn hides_result(self) -> bool {
+        !R::CAN_FAIL && std::any::type_name::<V>().starts_with("core::result::Result<")
     }
 }
 

@@ -8,6 +8,8 @@ use crate::record::Erased;
 
 /// How a function fails.
 pub trait Failure {
+    /// Whether it does.
+    const CAN_FAIL: bool;
     /// The error, or an uninhabited type.
     type Error;
     /// `X` as the function returns it.
@@ -25,6 +27,7 @@ pub trait Failure {
 }
 
 impl Failure for Never {
+    const CAN_FAIL: bool = false;
     type Error = Infallible;
     type Wrap<X> = X;
     fn ok<X>(value: X) -> X {
@@ -45,6 +48,7 @@ impl Failure for Never {
 }
 
 impl<E> Failure for Fallible<E> {
+    const CAN_FAIL: bool = true;
     type Error = E;
     type Wrap<X> = Result<X, E>;
     fn ok<X>(value: X) -> Result<X, E> {
@@ -65,6 +69,7 @@ impl<E> Failure for Fallible<E> {
 }
 
 impl<E: Clone + Send + Sync + 'static> Failure for FallibleShared<E> {
+    const CAN_FAIL: bool = true;
     type Error = E;
     type Wrap<X> = Result<X, E>;
     fn ok<X>(value: X) -> Result<X, E> {

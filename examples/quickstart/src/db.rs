@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Queries that may run at once.
-const READERS: usize = 4;
+/// Threads that may be busy with the database at once.
+const THREADS: usize = 4;
 
 /// A user, with what the page shows of the organisation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,9 +80,9 @@ pub(crate) struct Db(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    readers: Semaphore,
+    threads: Semaphore,
     /// SQLite has one writer at a time.
-    writer: Arc<AsyncMutex<Connection>>,
+    writer: Mutex<Connection>,
     queries: AtomicU64,
 }
 
@@ -95,8 +95,8 @@ impl Db {
             Ok(Self(Arc::new(Inner {
                 path,
                 idle: Mutex::default(),
-                readers: Semaphore::new(READERS),
-                writer: Arc::new(AsyncMutex::new(writer)),
+                threads: Semaphore::new(THREADS),
+                writer: Mutex::new(writer),
                 queries: AtomicU64::new(0),
             })))
         })
@@ -191,37 +191,47 @@ impl Db {
         .await
     }
 
-    /// Runs a query on an idle connection, on a thread that may block.
+    /// Runs a query on an idle connection.
     async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
         self.0.queries.fetch_add(1, Relaxed);
-        let _turn = self.0.readers.acquire().await.map_err(|closed| DbError(closed.to_string().into()))?;
-        let db = self.clone();
-        blocking(move || {
-            let idle = || db.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let free = idle().pop();
-            let connection = free.map_or_else(|| open(&db.0.path), Ok)?;
+        self.on_a_thread(move |db| {
+            let free = lock(&db.idle).pop();
+            let connection = free.map_or_else(|| open(&db.path), Ok)?;
             let answer = query(&connection);
-            idle().push(connection);
+            lock(&db.idle).push(connection);
             Ok(answer?)
         })
         .await
     }
 
-    /// Runs a change when it is its turn, on a thread that may block.
+    /// Runs a change when it is its turn.
     async fn write<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
-        let mut writer = Arc::clone(&self.0.writer).lock_owned().await;
-        blocking(move || Ok(change(&mut writer)?)).await
+        self.on_a_thread(move |db| Ok(change(&mut lock(&db.writer))?)).await
+    }
+
+    /// Async tasks must not block; these threads may.
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let _turn = self.0.threads.acquire().await.map_err(|closed| DbError(closed.to_string().into()))?;
+        let db = self.clone();
+        blocking(move || work(&db.0)).await
     }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, DbError> + Send + 'static) -> Result<T, DbError> {
     spawn_blocking(work).await.unwrap_or_else(|panicked| Err(DbError(panicked.to_string().into())))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open(path: &Path) -> Result<Connection, DbError> {

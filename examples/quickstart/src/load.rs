@@ -13,14 +13,16 @@ use crate::check::{Check, Moment, Row};
 use crate::db::{self, Db, DbError, User};
 use crate::service::{Orgs, get_user, get_users, move_user, rename_user, richest_orgs};
 
-/// Of a thousand requests, how many are what. The rest, 810, read one user.
-const WRITE: u32 = 20;
+/// Of a thousand requests, how many write.
+const WRITES: u32 = 20;
+/// Of a thousand reads, how many are what. The others read one user.
 const RICHEST: u32 = 2;
-const OVERVIEW: u32 = 100;
-const BATCH: u32 = 68;
-
+const OVERVIEWS: u32 = 98;
+const BATCHES: u32 = 50;
 /// Users in a batch.
-const BATCH_SIZE: usize = 10;
+const BATCH_SIZE: usize = 5;
+/// How skewed the load is: the n-th most frequent user comes up 1/n^1.2 as often as the first.
+const SKEW: f64 = 1.2;
 
 /// What to run.
 pub(crate) struct Plan {
@@ -140,7 +142,7 @@ impl Client {
 
     async fn work(mut self) -> Result<Self, DbError> {
         while !self.signs.stop.load(Relaxed) {
-            let result = if self.random.u32(..1000) < WRITE { self.write().await } else { self.read().await };
+            let result = if self.random.u32(..1000) < WRITES { self.write().await } else { self.read().await };
             if let Err(error) = result {
                 self.signs.stop.store(true, Relaxed);
                 return Err(error);
@@ -158,13 +160,13 @@ impl Client {
             let began = Instant::now();
             richest_orgs(&self.db, 10).await?;
             self.took(began);
-        } else if kind < RICHEST + OVERVIEW {
+        } else if kind < RICHEST + OVERVIEWS {
             let org_id = self.plan.orgs.pick(&mut self.random);
             let began = Instant::now();
             let overview = self.orgs.overview(org_id).await?;
             self.took(began);
             self.saw(Row::Org(org_id), moment, overview.map(|overview| overview.version));
-        } else if kind < RICHEST + OVERVIEW + BATCH {
+        } else if kind < RICHEST + OVERVIEWS + BATCHES {
             let ids: Vec<u64> = (0..BATCH_SIZE).map(|_| self.plan.users.pick(&mut self.random)).collect();
             let began = Instant::now();
             let users = get_users(&self.db, ids.clone()).await?;
@@ -241,7 +243,7 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).unwrap_or_else(|_| unreachable!("the bounds are sound"))
 }
 
-/// Numbers from 0 on of which the n-th most frequent comes up 1/n as often as the first: what traffic looks like.
+/// Random numbers from 0 on, a few of them far more often than the rest.
 pub(crate) struct Zipf {
     /// Sums of the shares; the last is 1.
     sums: Vec<f64>,
@@ -253,7 +255,7 @@ impl Zipf {
     pub(crate) fn new(count: u64, seed: u64) -> Self {
         let mut sums: Vec<f64> = (1..=count)
             .scan(0.0, |sum, n| {
-                *sum += 1.0 / n as f64;
+                *sum += (n as f64).powf(-SKEW);
                 Some(*sum)
             })
             .collect();

@@ -42,7 +42,7 @@ struct Options {
     #[arg(long, value_enum, default_value = "quick_cache")]
     engine: EngineName,
     /// Users in the database; there are a hundred to an organisation
-    #[arg(long, default_value_t = 40_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rows: u64,
     /// Another seed, other data and other requests
     #[arg(long, default_value_t = 1)]
@@ -116,6 +116,7 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     table::print(&without, &with, &cache.stats());
     println!();
     table::print_catalogue(&cache_runtime::catalogue());
+    for (n, f) in &cache.stats().functions { println!("{n}: {f}, p50 {:?}", f.latency.p50); }
     cache.close().await?;
 
     if without.stale + with.stale > 0 {

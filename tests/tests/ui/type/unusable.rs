@@ -1,7 +1,13 @@
 //! Types that cannot be a part of a key, cannot be stored, cannot carry an error.
 use cache_runtime::{KeyPart, cache_read, cache_write, memoize};
 
+#[derive(Clone)]
 struct Opaque;
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Unique {
+    a: u64,
+}
 
 #[cache_read(key = "x:<ratio>")]
 async fn float(ratio: f64) -> u64 {
@@ -24,6 +30,11 @@ async fn field_of_auto(a: u64, b: Vec<Opaque>) -> u64 {
 async fn not_storable(a: u64) -> Result<Opaque, String> {
     let _ = a;
     Ok(Opaque)
+}
+
+#[cache_read(key = "x:<a>", ttl = "1m")]
+async fn not_clone(a: u64) -> Option<Unique> {
+    Some(Unique { a })
 }
 
 #[memoize]
