@@ -14,6 +14,8 @@ pub(crate) const FOREVER: Nanos = u64::MAX;
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
     source: Source,
+    /// A moment on the wall clock and on this one.
+    origin: (SystemTime, Nanos),
 }
 
 #[derive(Clone, Debug)]
@@ -30,12 +32,19 @@ impl Clock {
     pub(crate) fn machine() -> Self {
         let clock = quanta::Clock::new();
         let start = clock.raw();
-        Self { source: Source::Machine { clock, start } }
+        Self::of(Source::Machine { clock, start })
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn manual(now: Arc<AtomicU64>) -> Self {
-        Self { source: Source::Manual(now) }
+        Self::of(Source::Manual(now))
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    fn of(source: Source) -> Self {
+        let mut clock = Self { source, origin: (SystemTime::now(), 0) };
+        clock.origin.1 = clock.now();
+        clock
     }
 
     #[inline]
@@ -46,15 +55,14 @@ impl Clock {
         }
     }
 
-    /// The wall-clock time of `at`, for people. Never used to decide anything.
-    #[allow(clippy::disallowed_methods, reason = "this is the one place")]
+    /// The wall-clock time of `at`, for people. Never used to decide anything. Counted from when the clock was made, so
+    /// that the same time is always said in the same way.
     pub(crate) fn wall(&self, at: Nanos) -> SystemTime {
-        let now = self.now();
-        let wall = SystemTime::now();
-        if at >= now {
-            wall.checked_add(Duration::from_nanos(at - now)).unwrap_or(wall)
+        let (wall, then) = self.origin;
+        if at >= then {
+            wall.checked_add(Duration::from_nanos(at - then)).unwrap_or(wall)
         } else {
-            wall.checked_sub(Duration::from_nanos(now - at)).unwrap_or(wall)
+            wall.checked_sub(Duration::from_nanos(then - at)).unwrap_or(wall)
         }
     }
 }

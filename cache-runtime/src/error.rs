@@ -32,7 +32,7 @@ struct Inner {
 pub enum ErrorKind {
     /// A setting, an environment variable or a URL cannot be used. Raised at start-up.
     Config,
-    /// A key, tag, namespace or pattern is empty or otherwise unusable.
+    /// A key, tag, namespace or pattern is empty.
     InvalidKey,
     /// A tenant's name has characters that could reach outside of it, or a bad length.
     InvalidTenant,
@@ -40,7 +40,7 @@ pub enum ErrorKind {
     TenantRequired,
     /// A duration is zero or too long to be represented.
     InvalidTtl,
-    /// The value under the key is of another type than asked for.
+    /// The value under the key is not a counter, or the counter would overflow.
     WrongType,
     /// A value could not be encoded, or bytes could not be decoded.
     Codec,
@@ -54,8 +54,6 @@ pub enum ErrorKind {
     AlreadyInitialized,
     /// The cache was closed.
     Closed,
-    /// A batch function's own result did not fit its arguments.
-    Batch,
 }
 
 impl Error {

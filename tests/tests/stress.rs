@@ -274,8 +274,8 @@ async fn write(db: &Db, family: Family, id: u64, roll: u64) -> (&'static str, Ro
         (Batch, _) => batch::clear(db).await.map(|()| "clear batch"),
         (Memoized, 20) => memoized::invalidate(db, id).wait().map(|()| "memoized companion"),
         (Memoized, _) => cache.delete_match("d:*").await.map(|_| "memoized pattern"),
-        (Direct, 10..=14) => cache.set(key('e'), row).tags([format!("te:{id}")]).await.map(|()| "set"),
-        (Direct, 15..=18) => cache.delete(key('e')).await.map(|_| "direct delete"),
+
+        (Direct, 10..=18) => cache.delete(key('e')).await.map(|_| "direct delete"),
         (Direct, 19) => cache.pop::<Row>(key('e')).await.map(|_| "pop"),
         (Direct, _) => cache.invalidate_keys([key('e')]).await.map(|_| "invalidate keys"),
         (Named, _) => cache.invalidate_namespace(format!("space:{id}")).await.map(|()| "namespace, direct"),

@@ -120,8 +120,10 @@ pub(super) fn method(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let lints = q!(#[allow(dead_code, unused, clippy::all, clippy::pedantic, clippy::nursery)]);
     let verbs = Verbs::new(cx, plan, q!(Self::#of_site()));
     let entry = verbs.has_a_nameable_value().then(|| {
-        let by_reference = this.map(|this| q!(&#this,)).unwrap_or_default();
-        let (put, entry) = (verbs.hidden_target(&q!(#of_put), &by_reference), verbs.entry(&of_entry, &by_reference));
+        let this = this.map(quote::ToTokens::to_token_stream);
+        let by_reference = this.as_ref().map(|this| q!(&#this,)).unwrap_or_default();
+        let put = verbs.hidden_target(&q!(#of_put), &by_reference);
+        let entry = verbs.entry(&of_entry, &of_put, this.as_ref());
         q!(#(#of_items)* #lints #put #(#of_items)* #lints #entry)
     });
     let refresh_doc = format!("Calls [`Self::{name}`] itself and stores what it returns, whatever is cached.");

@@ -60,14 +60,10 @@ fn method(cx: &Cx<'_>, verbs: &Verbs<'_>) -> TokenStream {
     let refresh = like_the_function(cx, &format!("{name}_refresh"));
     let ident = |text: String| Ident::new(&text, cx.function.sig.ident.span());
     let (of_entry, of_put) = (ident(format!("{name}_entry")), ident(format!("__{name}_put")));
-    let this = cx.function.receiver().map(|receiver| {
-        let this = &receiver.self_token;
-        q!(&#this,)
-    });
-    let (put, entry) = (
-        verbs.hidden_target(&q!(#of_put), &this.clone().unwrap_or_default()),
-        verbs.entry(&of_entry, &this.unwrap_or_default()),
-    );
+    let this = cx.function.receiver().map(|receiver| receiver.self_token.to_token_stream());
+    let by_reference = this.as_ref().map(|this| q!(&#this,)).unwrap_or_default();
+    let put = verbs.hidden_target(&q!(#of_put), &by_reference);
+    let entry = verbs.entry(&of_entry, &of_put, this.as_ref());
     q!(
         #[allow(dead_code, unused, missing_docs)]
         #refresh

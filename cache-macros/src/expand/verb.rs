@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens as _, quote};
-use syn::{Generics, Lifetime, Type};
+use syn::{GenericParam, Generics, Lifetime, Type};
 
 use super::capture::{Captures, Life};
 use super::flow::{self, After};
@@ -187,25 +187,63 @@ impl<'a> Verbs<'a> {
         let mut inputs = vec![q!(value: impl #p::Put<#value>)];
         inputs.extend(own);
         let output = q!(::core::result::Result<(), #p::Error>);
-        let target = self.target();
+        let target =
+            self.call_of_target(&q!(Self::__put), &generics, None).unwrap_or_else(|| self.inline_target(&value));
         self.verb(
             "Stores `value` as the entry of these arguments, with the function's tags and ttl.",
             &q!(put),
             &generics,
             &inputs,
             &output,
-            &q!(let target: #p::PutTarget<#value> = { #target }; target.store(value).await),
-            &q!(let target: #p::PutTarget<#value> = { #target }; #p::immediate(target.store_now(value))),
+            &q!(#target.store(value).await),
+            &q!(#p::immediate(#target.store_now(value))),
         )
     }
 
-    /// `f_entry(..) -> Entry`, for methods.
-    pub(super) fn entry(&self, name: &Ident, receiver: &TokenStream) -> TokenStream {
+    /// A call of the function that makes the target, where all its parameters can be passed on.
+    fn call_of_target(
+        &self,
+        path: &TokenStream,
+        generics: &Generics,
+        this: Option<&TokenStream>,
+    ) -> Option<TokenStream> {
+        let params =
+            self.cx.function.params.iter().enumerate().filter(|(index, _)| self.plan.storing.params.contains(index));
+        let mut arguments: Vec<TokenStream> = this.into_iter().cloned().collect();
+        for (index, param) in params {
+            arguments.push(match self.plan.batch.as_ref().filter(|batch| batch.param == index) {
+                Some(batch) => batch.element.to_token_stream(),
+                None => param.rebuilt.clone()?,
+            });
+        }
+        let names: Vec<&Ident> = generics
+            .params
+            .iter()
+            .filter_map(|param| match param {
+                GenericParam::Type(param) => Some(&param.ident),
+                GenericParam::Const(param) => Some(&param.ident),
+                _ => None,
+            })
+            .collect();
+        let turbofish = (!names.is_empty()).then(|| q!(::<#(#names),*>));
+        Some(q!(#path #turbofish(#(#arguments),*)))
+    }
+
+    fn inline_target(&self, value: &TokenStream) -> TokenStream {
+        let (p, target) = (self.cx.p(), self.target());
+        q!({ let target: #p::PutTarget<#value> = { #target }; target })
+    }
+
+    /// `f_entry(..) -> Entry`, for methods; `put` is the function that makes the target.
+    pub(super) fn entry(&self, name: &Ident, put: &Ident, this: Option<&TokenStream>) -> TokenStream {
         let (vis, runtime, value) = (&self.cx.function.vis, self.cx.runtime(), self.type_of("ValueOf"));
         let inputs = self.inputs(&self.plan.storing);
         let generics = self.generics(&inputs, &self.plan.storing, true);
         let (params, _, clause) = generics.split_for_impl();
-        let (params, handle) = (params.to_token_stream(), self.body(self.handle()));
+        let target =
+            self.call_of_target(&q!(Self::#put), &generics, this).unwrap_or_else(|| self.inline_target(&value));
+        let (params, handle) = (params.to_token_stream(), self.body(q!(#target.into_entry())));
+        let receiver = this.map(|this| q!(&#this,));
         let doc = Self::doc(&format!(
             "The entry of [`Self::{}`] for these arguments: invalidate it, look at it, replace it.",
             self.cx.function.name()
@@ -217,13 +255,6 @@ impl<'a> Verbs<'a> {
     fn target(&self) -> TokenStream {
         let (statements, put) = (self.target_statements(), self.retyped(q!(put)));
         q!(#statements #put)
-    }
-
-    /// The statements that end in an `Entry`, which can be put with everything that the function would put.
-    fn handle(&self) -> TokenStream {
-        let statements = self.target_statements();
-        let entry = self.retyped(q!(put.into_entry()));
-        q!(#statements #entry)
     }
 
     fn target_statements(&self) -> TokenStream {

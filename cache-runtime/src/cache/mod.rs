@@ -20,7 +20,7 @@ use crate::engine::call::{Call, Held};
 use crate::engine::core::Core;
 use crate::engine::direct::{self, DIRECT, Remaining};
 use crate::engine::sink::{IntoTags, canonical};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::key::{Key, Pattern};
 use crate::policy::IntoTtl;
 use crate::shape::Storable;
@@ -88,7 +88,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn get_arc<V: Storable>(&self, key: impl Into<Key>) -> Result<Option<Arc<V>>, Error> {
         let call = self.call();
-        call.get::<V>(&call.key_from(key))
+        call.get::<V>(&call.direct_key(key)?)
     }
 
     /// The values under `keys`, in their order.
@@ -101,7 +101,7 @@ impl Cache {
         keys: impl IntoIterator<Item = impl Into<Key>>,
     ) -> Result<Vec<Option<V>>, Error> {
         let call = self.call();
-        keys.into_iter().map(|key| Ok(call.get::<V>(&call.key_from(key))?.map(Arc::unwrap_or_clone))).collect()
+        keys.into_iter().map(|key| Ok(call.get::<V>(&call.direct_key(key)?)?.map(Arc::unwrap_or_clone))).collect()
     }
 
     /// Stores `value` (a `V` or a `&V`) under `key`: `.ttl("5m")`, `.tags(["a"])`, `.namespace("n")`, then `.await`.
@@ -133,7 +133,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn delete(&self, key: impl Into<Key>) -> Result<bool, Error> {
         let call = self.call();
-        call.delete(&call.key_from(key))
+        call.delete(&call.direct_key(key)?)
     }
 
     /// Takes the value out: of several concurrent callers one gets it.
@@ -144,7 +144,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn pop<V: Storable + Clone>(&self, key: impl Into<Key>) -> Result<Option<V>, Error> {
         let call = self.call();
-        Ok(call.pop::<V>(&call.key_from(key))?.map(Arc::unwrap_or_clone))
+        Ok(call.pop::<V>(&call.direct_key(key)?)?.map(Arc::unwrap_or_clone))
     }
 
     /// Whether an entry is there. An absent value that was cached (`None`) counts.
@@ -155,7 +155,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn exists(&self, key: impl Into<Key>) -> Result<bool, Error> {
         let call = self.call();
-        call.exists(&call.key_from(key))
+        call.exists(&call.direct_key(key)?)
     }
 
     /// Gives an entry another life, counted from now. `false`: it is not there. A zero ttl drops it.
@@ -166,7 +166,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn expire(&self, key: impl Into<Key>, ttl: impl IntoTtl) -> Result<bool, Error> {
         let call = self.call();
-        call.expire(&call.key_from(key), ttl.into_ttl()?)
+        call.expire(&call.direct_key(key)?, ttl.into_ttl()?)
     }
 
     /// How long an entry still lives; `None` where it is not there.
@@ -177,7 +177,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn ttl(&self, key: impl Into<Key>) -> Result<Option<Remaining>, Error> {
         let call = self.call();
-        call.remaining(&call.key_from(key))
+        call.remaining(&call.direct_key(key)?)
     }
 
     /// Adds `by` to the counter under `key`, which begins at 0 and then lives for the bucket `Default`. Atomic. Read it
@@ -189,7 +189,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn incr(&self, key: impl Into<Key>, by: i64) -> Result<i64, Error> {
         let call = self.call();
-        call.incr(&call.key_from(key), by)
+        call.count(&call.direct_key(key)?, |count| count.checked_add(by))
     }
 
     /// [`incr`](Self::incr) by `-by`.
@@ -197,8 +197,10 @@ impl Cache {
     /// # Errors
     ///
     /// As [`incr`](Self::incr).
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn decr(&self, key: impl Into<Key>, by: i64) -> Result<i64, Error> {
-        self.incr(key, by.checked_neg().unwrap_or(i64::MAX)).await
+        let call = self.call();
+        call.count(&call.direct_key(key)?, |count| count.checked_sub(by))
     }
 
     /// The fresh value under `key`, running `load` when there is none: `.ttl(..)`, `.tags(..)`, then `.await`.
@@ -252,7 +254,7 @@ impl Cache {
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn tag<M>(&self, key: impl Into<Key>, tags: impl IntoTags<M>) -> Result<bool, Error> {
         let call = self.call();
-        call.tag(&call.key_from(key), &collect(tags))
+        call.tag(&call.direct_key(key)?, &collect(tags)?)
     }
 
     /// Makes every entry with one of `tags` invalid, and drops the entries of that name. O(1) in what a tag covers.
@@ -264,7 +266,7 @@ impl Cache {
     /// The cache cannot be used.
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
-        self.call().invalidate_tags(&collect(tags))
+        self.call().invalidate_tags(&collect(tags)?)
     }
 
     /// [`invalidate`](Self::invalidate), under the name that other systems have for it.
@@ -283,7 +285,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn invalidate_keys(&self, keys: impl IntoIterator<Item = impl Into<Key>>) -> Result<u64, Error> {
         let call = self.call();
-        keys.into_iter().try_fold(0, |count, key| Ok(count + u64::from(call.delete(&call.key_from(key))?)))
+        keys.into_iter().try_fold(0, |count, key| Ok(count + u64::from(call.delete(&call.direct_key(key)?)?)))
     }
 
     /// [`delete_match`](Self::delete_match), under the name that other systems have for it.
@@ -302,7 +304,9 @@ impl Cache {
     /// The cache cannot be used.
     #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate_namespace(&self, namespace: impl AsRef<str>) -> Result<(), Error> {
-        self.call().invalidate_namespace(namespace.as_ref())
+        let namespace = namespace.as_ref();
+        some_text("namespace", namespace)?;
+        self.call().invalidate_namespace(namespace)
     }
 
     /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1).
@@ -336,7 +340,7 @@ impl Cache {
     pub async fn entry_info(&self, key: impl Into<Key>) -> Result<Option<EntryInfo>, Error> {
         let call = self.call();
         let clock = &self.core.settings.clock;
-        Ok(call.record(&call.key_from(key))?.map(|record| EntryInfo {
+        Ok(call.record(&call.direct_key(key)?)?.map(|record| EntryInfo {
             created: clock.wall(record.created),
             expires: (record.expires() != crate::clock::FOREVER).then(|| clock.wall(record.expires())),
             hits: record.hits(),
@@ -447,10 +451,23 @@ impl Cache {
     }
 }
 
-pub(crate) fn collect<M>(tags: impl IntoTags<M>) -> Vec<Box<[u8]>> {
-    let mut all = Vec::new();
-    tags.for_each_tag(&mut |tag| all.push(canonical(tag).into()));
-    all
+/// The texts of tags, each in its final form.
+pub(crate) fn collect<M>(tags: impl IntoTags<M>) -> Result<Vec<Box<[u8]>>, Error> {
+    let mut all: Vec<Box<[u8]>> = Vec::new();
+    let mut wrong = None;
+    tags.for_each_tag(&mut |tag| {
+        wrong = wrong.take().or(some_text("tag", tag).err());
+        all.push(canonical(tag).into());
+    });
+    wrong.map_or(Ok(all), Err)
+}
+
+/// Refuses an empty text: it would name something that nobody can mean.
+pub(crate) fn some_text(what: &str, text: &str) -> Result<(), Error> {
+    if text.is_empty() {
+        return Err(Error::new(ErrorKind::InvalidKey, format!("the {what} is empty")));
+    }
+    Ok(())
 }
 
 /// What is known of one entry. See [`Cache::entry_info`].

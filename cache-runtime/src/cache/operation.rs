@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Cache, collect};
+use super::{Cache, collect, some_text};
 use crate::engine::direct::{Claimed, loader_shape};
 use crate::engine::read::{Mode, Step};
 use crate::engine::sink::{IntoTags, canonical};
@@ -61,6 +61,18 @@ impl Options {
         }
     }
 
+    fn tags<M>(&mut self, tags: impl IntoTags<M>) {
+        match collect(tags) {
+            Ok(tags) => self.claim.tags.extend(tags),
+            Err(error) => self.error = self.error.take().or(Some(error)),
+        }
+    }
+
+    fn namespace(&mut self, namespace: &str) {
+        self.claim.namespace = Some(canonical(namespace).into());
+        self.error = self.error.take().or(some_text("namespace", namespace).err());
+    }
+
     fn finish(self) -> Result<Claimed, Error> {
         self.error.map_or(Ok(self.claim), Err)
     }
@@ -78,14 +90,14 @@ macro_rules! options {
         /// What it can be invalidated by, besides its key.
         #[must_use = "nothing happens before `.await`"]
         pub fn tags<T>(mut self, tags: impl IntoTags<T>) -> Self {
-            self.options.claim.tags.extend(collect(tags));
+            self.options.tags(tags);
             self
         }
 
         /// The namespace it belongs to. Default: the cache's own, if it has one.
         #[must_use = "nothing happens before `.await`"]
         pub fn namespace(mut self, namespace: impl AsRef<str>) -> Self {
-            self.options.claim.namespace = Some(canonical(namespace.as_ref()).into());
+            self.options.namespace(namespace.as_ref());
             self
         }
     };
@@ -112,7 +124,7 @@ impl<'c, V: Storable, R> Set<'c, V, R> {
     fn run(self, only_new: bool) -> Result<bool, Error> {
         let claim = self.options.finish()?;
         let call = self.cache.call();
-        call.set(&call.key_from(self.key), self.value, &claim, only_new)
+        call.set(&call.direct_key(self.key)?, self.value, &claim, only_new)
     }
 }
 
@@ -157,7 +169,7 @@ impl<'c, V: Storable> IntoFuture for SetMany<'c, V> {
             let claim = self.options.finish()?;
             let call = self.cache.call();
             for (key, value) in self.entries {
-                call.set(&call.key_from(key), value, &claim, false)?;
+                call.set(&call.direct_key(key)?, value, &claim, false)?;
             }
             Ok(())
         })

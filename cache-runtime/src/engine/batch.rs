@@ -16,6 +16,7 @@ use crate::flight::{self, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::policy::Lifetime;
 use crate::record::Stored;
+use crate::report;
 use crate::shape::{BatchCached, Cached, Collection};
 use crate::tags::Watch;
 
@@ -203,6 +204,11 @@ where
                 // It cannot be said which value belongs to which element: nothing is stored, and nothing is made up.
                 leads.clear();
                 self.call.degraded();
+                let function = self.call.site.name;
+                report::warn_once(
+                    "a batch function returned a list of another length than it was asked for",
+                    &format_args!("`{function}`: its elements count as absent and are not stored"),
+                );
                 for index in &self.missing {
                     self.slots[*index] = Slot::Absent;
                 }

@@ -158,6 +158,15 @@ impl<'c> Call<'c> {
         writer
     }
 
+    /// [`key_from`](Self::key_from) for a direct call, which says what is wrong.
+    pub(crate) fn direct_key(&self, key: impl Into<Key>) -> Result<KeyWriter, Error> {
+        let key = key.into();
+        if key.as_str().is_empty() {
+            return Err(Error::new(ErrorKind::InvalidKey, "the key is empty"));
+        }
+        Ok(self.key_from(key))
+    }
+
     /// Counts a call that `bypass` sent to the source.
     pub fn bypassed(&self) {
         if let Some(function) = self.function() {

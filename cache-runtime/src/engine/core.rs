@@ -90,7 +90,7 @@ impl Core {
             closed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             functions: Functions::default(),
-            base: name::base(&settings.prefix, None),
+            base: KeyWriter::with_prefix(&settings.prefix, 0),
             private: RwLock::new(Vec::new()),
             background: Mutex::new(JoinSet::new()),
             settings,
@@ -105,16 +105,17 @@ impl Core {
     /// A writer for a physical key of this tenant, or of none.
     #[inline]
     pub(crate) fn writer(&self, tenant: Option<&Tenant>, seed: u64) -> KeyWriter {
-        match tenant {
-            None => KeyWriter::after(&self.base, seed),
-            Some(_) => KeyWriter::after(&name::base(&self.settings.prefix, tenant), seed),
+        let mut writer = KeyWriter::after(&self.base, seed);
+        if let Some(tenant) = tenant {
+            name::tenant_prefix(&mut writer, tenant);
         }
+        writer
     }
 
     /// What this cache knows of `site`.
     #[inline]
     pub(crate) fn function(&self, site: &'static Site) -> &Function {
-        self.functions.get(site)
+        self.functions.get(site, self.settings.stats)
     }
 
     /// All functions that used this cache.
@@ -172,14 +173,10 @@ impl Core {
         removed
     }
 
-    /// The valid record under a physical key.
+    /// The valid record under a physical key. One that is not valid stays: this is called under the key's lock, where
+    /// nothing of the user's may be dropped.
     pub(crate) fn valid(&self, store: &Store, physical: &[u8]) -> Option<Arc<Record>> {
-        let record = store.get(physical)?;
-        if record.is_valid(self.now()) {
-            return Some(record);
-        }
-        store.map().remove_same(physical, &record);
-        None
+        store.get(physical).filter(|record| record.is_valid(self.now()))
     }
 
     /// The names of the cells that every entry depends on, tags aside: the whole cache, the tenant, the function, the
@@ -315,7 +312,17 @@ pub(crate) const NEVER: Nanos = FOREVER;
 pub(crate) struct Function {
     pub(crate) site: &'static Site,
     pub(crate) counters: Counters,
+    /// Whether calls are counted; what is degraded or lost always is.
+    stats: bool,
     store: OnceLock<Arc<Store>>,
+}
+
+impl Function {
+    /// The counters of what goes well, unless statistics are off.
+    #[inline]
+    pub(crate) fn tally(&self) -> Option<&Counters> {
+        self.stats.then_some(&self.counters)
+    }
 }
 
 /// Functions by their index: two look-ups without a lock.
@@ -336,10 +343,15 @@ impl Default for Functions {
 
 impl Functions {
     #[inline]
-    fn get(&self, site: &'static Site) -> &Function {
+    fn get(&self, site: &'static Site, stats: bool) -> &Function {
         let index = site.index().min(CHUNK * CHUNKS - 1);
         let chunk = self.chunks[index / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
-        chunk[index % CHUNK].get_or_init(|| Function { site, counters: Counters::default(), store: OnceLock::new() })
+        chunk[index % CHUNK].get_or_init(|| Function {
+            site,
+            counters: Counters::default(),
+            stats,
+            store: OnceLock::new(),
+        })
     }
 
     fn iter(&self) -> impl Iterator<Item = &Function> {

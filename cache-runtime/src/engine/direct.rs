@@ -74,14 +74,10 @@ impl Call<'_> {
     /// The value, counted.
     pub(crate) fn get<V: crate::shape::Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
         let core = self.required()?;
-        let counters = &core.function(self.site).counters;
-        match self.hit(key, shape::<V>()) {
-            Some(value) => Ok(value),
-            None => {
-                counters.misses.increment();
-                Ok(None)
-            }
-        }
+        Ok(self.hit(key, shape::<V>()).unwrap_or_else(|| {
+            core.function(self.site).tally().inspect(|counters| counters.misses.increment());
+            None
+        }))
     }
 
     pub(crate) fn exists(&self, key: &KeyWriter) -> Result<bool, Error> {
@@ -136,12 +132,17 @@ impl Call<'_> {
     /// Takes the value out.
     pub(crate) fn pop<V: crate::shape::Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
         let core = self.required()?;
-        let (found, _removed) =
-            core.change_key(key.as_bytes(), || (self.direct(key), core.remove_everywhere(key.as_bytes())));
-        Ok(found?.and_then(|record| match &record.value {
-            Stored::Some(value) => Arc::clone(value).downcast::<V>().ok(),
-            _ => None,
-        }))
+        let (found, _removed) = core.change_key(key.as_bytes(), || {
+            let value = self.direct(key).map(|found| match found.as_deref() {
+                Some(Record { value: Stored::Some(value), .. }) => Arc::clone(value).downcast::<V>().ok(),
+                _ => None,
+            });
+            // What is of another type is not this caller's to take.
+            let removed =
+                if matches!(value, Ok(Some(_))) { core.remove_everywhere(key.as_bytes()) } else { Removed::new() };
+            (value, removed)
+        });
+        found
     }
 
     /// Gives an entry another life from now on.
@@ -160,8 +161,8 @@ impl Call<'_> {
         }))
     }
 
-    /// Adds to a counter, which begins at 0 and keeps its expiry.
-    pub(crate) fn incr(&self, key: &KeyWriter, by: i64) -> Result<i64, Error> {
+    /// Counts on: a counter begins at 0 and keeps its expiry. `add` says `None` where it would overflow.
+    pub(crate) fn count(&self, key: &KeyWriter, add: impl FnOnce(i64) -> Option<i64>) -> Result<i64, Error> {
         let core = self.required()?;
         let store = core.store_of(core.function(self.site));
         let (sum, _removed) = core.change_key(key.as_bytes(), || {
@@ -181,8 +182,7 @@ impl Call<'_> {
                     _ => (0, None),
                 },
             };
-            let sum =
-                start.checked_add(by).ok_or_else(|| Error::new(ErrorKind::WrongType, "the counter would overflow"))?;
+            let sum = add(start).ok_or_else(|| Error::new(ErrorKind::WrongType, "the counter would overflow"))?;
             let stored = Stored::Some(Arc::new(sum) as _);
             let record = match old {
                 Some(old) => old.remade(stored, old.cells.clone()),

@@ -126,7 +126,7 @@ impl<'a> Stopwatch<'a> {
     pub(crate) fn start(call: &'a Call<'a>) -> Self {
         let function = call.function();
         if let Some(function) = function {
-            function.counters.loads.increment();
+            function.tally().inspect(|counters| counters.loads.increment());
         }
         Self { function, started: crate::clock::alive_now() }
     }
@@ -134,7 +134,7 @@ impl<'a> Stopwatch<'a> {
     pub(crate) fn stop(mut self) -> Nanos {
         let cost = crate::clock::alive_now().saturating_sub(self.started);
         if let Some(function) = self.function.take() {
-            function.counters.latency.record(cost);
+            function.tally().inspect(|counters| counters.latency.record(cost));
         }
         cost
     }

@@ -39,12 +39,12 @@ pub(crate) fn cell(covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Cell
     name
 }
 
-/// The writer that a tenant's physical keys begin with.
-pub(crate) fn base(prefix: &[u8], tenant: Option<&Tenant>) -> KeyWriter {
-    match tenant {
-        None => KeyWriter::with_prefix(prefix, 0),
-        Some(tenant) => KeyWriter::with_prefix(&[prefix, b"tenant-", tenant.as_str().as_bytes(), b":"].concat(), 0),
-    }
+/// Adds the tenant's segment to a writer of physical keys.
+#[inline]
+pub(crate) fn tenant_prefix(writer: &mut KeyWriter, tenant: &Tenant) {
+    writer.prefix(b"tenant-");
+    writer.prefix(tenant.as_str().as_bytes());
+    writer.prefix(b":");
 }
 
 /// The logical part of a physical key of this tenant, or of none: a caller without a tenant does not reach into one.

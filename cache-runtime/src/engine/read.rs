@@ -204,8 +204,8 @@ impl Call<'_> {
         let core = self.core()?;
         let function = core.function(self.site);
         let (ret, record, now) = look(core, function, key.as_bytes(), key.template(), shape)?;
-        if core.settings.stats {
-            function.counters.hits.increment();
+        if let Some(counters) = function.tally() {
+            counters.hits.increment();
             record.touch(now);
         }
         if self.site.options.sliding {
@@ -260,7 +260,7 @@ impl Call<'_> {
             let lead = core.flights.displace(key.as_bytes(), key.template());
             return self.lead(shape, lead, key);
         }
-        core.function(self.site).counters.misses.increment();
+        core.function(self.site).tally().inspect(|counters| counters.misses.increment());
         self.begin(core, key, shape, patience)
     }
 
@@ -275,7 +275,7 @@ impl Call<'_> {
         match core.flights.begin(key.as_bytes(), key.template(), patience.wait, again) {
             Ok(record) => match shape.revive(&record.value) {
                 Some(ret) => {
-                    function.counters.coalesced.increment();
+                    function.tally().inspect(|counters| counters.coalesced.increment());
                     Next::Step(Step::Done(ret))
                 }
                 // Another return type under the same template: its values are not this function's.
@@ -306,7 +306,7 @@ impl Call<'_> {
         match waited {
             Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(&stored) {
                 Some(ret) => {
-                    core.function(self.site).counters.coalesced.increment();
+                    core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
                     return Next::Step(Step::Done(ret));
                 }
                 None => return self.alone(shape, key),

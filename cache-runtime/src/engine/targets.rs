@@ -68,9 +68,7 @@ impl<V> WriteSink<'_, V> {
 
     /// A pattern by template, its values escaped.
     pub fn pattern(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        let mut writer = KeyWriter::new(0);
-        write(&mut writer);
-        self.targets.patterns.push(Pattern::wild(writer.as_bytes()));
+        self.targets.patterns.push(Pattern::wild(render(write).as_bytes()));
     }
 
     /// A pattern by expression.
@@ -123,7 +121,7 @@ pub(crate) fn physical_key(core: &Core, call: &Call<'_>, logical: &[u8]) -> Box<
 /// first, so that none that began before can fill after.
 pub(crate) fn drop_matching(core: &Core, tenant: Option<&Tenant>, pattern: &Pattern) -> u64 {
     let matches =
-        |key: &[u8]| name::logical_of(&core.settings.prefix, tenant, key).is_some_and(|key| pattern.matches(key));
+        |key: &[u8]| name::logical_of(&core.settings.prefix, tenant, key).is_some_and(|key| pattern.could_match(key));
     core.cells.note(name::ANY_PATTERN);
     core.flights.close_matching(matches);
     let mut found = Vec::new();

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::escape::escaped;
-use super::writer::RESERVED;
+use super::writer::{self, RESERVED};
 
 /// A compiled pattern.
 ///
@@ -61,6 +61,42 @@ impl Pattern {
             });
         }
         Self::new(steps)
+    }
+
+    /// Whether a key that was stored under `key` could have had a text that matches.
+    ///
+    /// Of a key that was shortened only the front is known, so every text that begins with it has to be thought of. For
+    /// dropping, where one entry too many costs a load and one too few is a stale read.
+    #[must_use]
+    pub(crate) fn could_match(&self, key: &[u8]) -> bool {
+        match writer::shortened(key) {
+            Some(front) => self.matches(key) || self.begins(front),
+            None => self.matches(key),
+        }
+    }
+
+    /// Whether some text that begins with `front` matches: every step that is left can be taken by some text.
+    fn begins(&self, front: &[u8]) -> bool {
+        let mut at = vec![false; self.steps.len() + 1];
+        at[0] = true;
+        for &byte in front {
+            let mut next = vec![false; at.len()];
+            for step in 0..self.steps.len() {
+                if !at[step] {
+                    continue;
+                }
+                match &self.steps[step] {
+                    // It takes the byte and stays, or nothing and goes on.
+                    Step::Run => {
+                        next[step] = true;
+                        at[step + 1] = true;
+                    }
+                    one => next[step + 1] |= one.takes(byte),
+                }
+            }
+            at = next;
+        }
+        at.contains(&true)
     }
 
     fn new(mut steps: Vec<Step>) -> Self {
@@ -161,6 +197,20 @@ fn class(mut rest: &[u8]) -> ([u64; 4], &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortened_key_could_match_what_its_front_allows() {
+        let mut w = crate::key::KeyWriter::new(0);
+        w.lit(&"user:".repeat(100));
+        w.finish();
+        let key = w.as_bytes();
+        let table = [("user:*", true), ("*", true), ("*x", true), ("u*r:*", true), ("org:*", false), ("user", false)];
+        for (pattern, expected) in table {
+            assert_eq!(Pattern::glob(pattern).could_match(key), expected, "{pattern}");
+        }
+        assert!(Pattern::glob("user:".repeat(100)).could_match(key), "the very text");
+        assert!(!Pattern::glob("user:1").could_match(b"user:12"), "a key that was not shortened is what it is");
+    }
 
     #[test]
     fn globs_match_as_in_redis() {

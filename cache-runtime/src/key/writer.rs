@@ -80,6 +80,13 @@ impl KeyWriter {
         Self { template: seed, ..base.clone() }
     }
 
+    /// More of the prefix; see [`with_prefix`](Self::with_prefix). Only before anything else.
+    #[inline]
+    pub(crate) fn prefix(&mut self, more: &[u8]) {
+        self.push(more);
+        self.prefix_len += more.len();
+    }
+
     /// Literal text of the template.
     #[inline]
     pub fn lit(&mut self, text: &str) {
@@ -395,6 +402,12 @@ pub(super) fn is_final(text: &[u8]) -> bool {
     // Single bytes first: the processor cannot forward what several short stores have just written to one wide load.
     let reserved = text.first() == Some(&b't') && text.get(6) == Some(&b'-') && text.starts_with(RESERVED);
     text.len() <= MAX_LOGICAL_LEN && !reserved
+}
+
+/// The readable front of a key that was shortened. No other text has the marker there.
+pub(super) fn shortened(key: &[u8]) -> Option<&[u8]> {
+    let front = key.len().checked_sub(DIGEST_LEN)?;
+    key[front..].starts_with(b"%~").then(|| &key[..front])
 }
 
 /// How much of an over-long text stays: whole characters and whole escapes.

@@ -238,6 +238,7 @@ fn open(path: &Path) -> Result<Connection, DbError> {
     let connection = Connection::open(path)?;
     // Readers go on while somebody writes, and commits do not wait for the disk.
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;")?;
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
