@@ -16,17 +16,19 @@ pub(crate) struct Plan {
     pub(crate) slice: Duration,
     pub(crate) filter: Option<String>,
     pub(crate) case: Option<String>,
+    times: Option<u64>,
 }
 
-const USAGE: &str = "usage: cargo bench -p cache-benches -- [FILTER] [--case TEXT] [--rounds N] [--ms N]
+const USAGE: &str = "usage: cargo bench -p cache-benches -- [FILTER] [--case TEXT] [--rounds N] [--ms N] [--times N]
   FILTER      only groups whose title contains it
   --case TEXT only each group's baseline and the cases whose name contains it
   --rounds N  rounds, at least 3 (default 21)
-  --ms N      time of one case in one round (default 25)";
+  --ms N      time of one case in one round (default 25)
+  --times N   for profilers: run the cases of FILTER and --case (not the baseline) N times, print nothing";
 
 impl Plan {
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut plan = Self { rounds: 21, slice: Duration::from_millis(25), filter: None, case: None };
+        let mut plan = Self { rounds: 21, slice: Duration::from_millis(25), filter: None, case: None, times: None };
         let mut arguments = arguments;
         while let Some(argument) = arguments.next() {
             let mut number = || arguments.next().and_then(|text| text.parse::<u64>().ok()).ok_or(USAGE);
@@ -35,6 +37,7 @@ impl Plan {
                 // Cargo's own.
                 "--bench" => {}
                 "--rounds" => plan.rounds = (number()? as usize).max(3),
+                "--times" => plan.times = Some(number()?),
                 "--ms" => plan.slice = Duration::from_millis(number()?.max(1)),
                 text if text.starts_with('-') => return Err(USAGE.to_owned()),
                 text => plan.filter = Some(text.to_owned()),
@@ -139,6 +142,13 @@ struct Measured {
 /// Measures the groups and prints them. `false`: something that should have hit ran its loader.
 pub(crate) fn nanos(plan: &Plan, groups: Vec<Group>) -> bool {
     let mut groups: Vec<Group> = groups.into_iter().filter(|group| plan.wants(group.title)).collect();
+    if let Some(times) = plan.times {
+        let cases = groups.iter_mut().flat_map(|group| &mut group.cases);
+        for case in cases.filter(|case| plan.wants_case(case.name)) {
+            (case.run)(times);
+        }
+        return true;
+    }
     for group in &mut groups {
         let mut first = true;
         group.cases.retain(|case| std::mem::take(&mut first) || plan.wants_case(case.name));

@@ -197,3 +197,62 @@ pub fn run(example: impl Future<Output = Result<(), Box<dyn Error>>>) {
         panic!("the example failed: {error}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Text of which what stands in backticks is gone: the guide has other names than the compile-fail tests.
+    fn nameless(line: &str) -> String {
+        let mut outside = false;
+        line.trim()
+            .split('`')
+            .map(|part| {
+                outside = !outside;
+                if outside { part } else { "`" }
+            })
+            .collect()
+    }
+
+    fn read_all(folder: &Path, into: &mut String) {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            if entry.is_dir() {
+                read_all(&entry, into);
+            } else if entry.extension().is_some_and(|extension| extension == "stderr") {
+                into.push_str(&std::fs::read_to_string(entry).expect("text"));
+            }
+        }
+    }
+
+    /// Our own words, not rustc's.
+    fn is_ours(line: &str) -> bool {
+        let line = line.trim();
+        ["error: ", "error[E0277]: ", "help: ", "note: ", "= note: "].iter().any(|start| line.starts_with(start))
+            && !line.contains("struct is not supported")
+            && !line.contains("the trait `")
+    }
+
+    #[test]
+    fn errors_explained_has_the_messages_as_they_are_printed() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut printed = String::new();
+        read_all(&folder.join("tests/ui"), &mut printed);
+        let printed: Vec<String> = printed.lines().map(nameless).collect();
+        let page = include_str!("../../docs/guide/errors-explained.md");
+        let blocks = page.split("```").enumerate().filter(|(index, _)| index % 2 == 1).map(|(_, block)| block);
+        let in_blocks = blocks.filter_map(|block| block.strip_prefix("text\n")).flat_map(str::lines);
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+        let in_rows = rows.filter_map(|cell| {
+            let fence = if cell.starts_with("``") { "``" } else { "`" };
+            cell.strip_prefix(fence)?.split(fence).next()
+        });
+        let mut seen = 0;
+        for line in in_blocks.chain(in_rows).filter(|line| is_ours(line)) {
+            let wanted = nameless(line);
+            let start = wanted.trim_end_matches("..");
+            assert!(printed.iter().any(|line| line.starts_with(start)), "nothing printed begins with: {line}");
+            seen += 1;
+        }
+        assert!(seen > 50, "only {seen} messages were found on the page");
+    }
+}

@@ -242,7 +242,6 @@ async fn every_element_has_its_own_tags() {
 }
 
 /// N12 C10: overlapping batches and single reads that run at once load every element once.
-#[cfg(any())] // Q1
 #[tokio::test]
 async fn concurrent_batches_load_each_element_once() {
     let (cache, db) = (Cache::for_test(), Arc::new(Db::default()));
@@ -361,6 +360,142 @@ async fn a_batch_is_counted() {
             let stats = get_users::stats();
             assert_eq!((stats.hits, stats.misses), (3, 4));
             assert_eq!(stats.latency.count, 2, "the body ran twice");
+        })
+        .await;
+}
+
+// -------------------------------------------------------------------------------------------- with every other option
+
+mod options {
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    pub(crate) enum ApiError {
+        Cache(cache_runtime::ErrorKind),
+    }
+    impl From<cache_runtime::Error> for ApiError {
+        fn from(error: cache_runtime::Error) -> Self {
+            Self::Cache(error.kind())
+        }
+    }
+
+    #[cache_read(
+        key = "opt:<id>",
+        ttl = |row| Duration::from_secs(row.id),
+        cache_if = |row| row.id % 2 == 1,
+        namespace = "opt:<team>",
+        bypass = ids.is_empty() || team == "none",
+        each(id in ids),
+        skip(db, team),
+        version = 3
+    )]
+    pub(crate) async fn many(db: &Db, team: &str, ids: &[u64]) -> HashMap<u64, Row> {
+        let _ = team;
+        db.rows(ids.iter().copied()).await.into_iter().map(|row| (row.id, row)).collect()
+    }
+
+    #[cache_read(key = "fail:<id>", each(id in ids), skip(db), on_error = fail)]
+    pub(crate) async fn or_fail(db: &Db, ids: Vec<u64>) -> Result<HashMap<u64, Row>, ApiError> {
+        Ok(db.rows(ids).await.into_iter().map(|row| (row.id, row)).collect())
+    }
+
+    #[cache_read(key = "by:result:<id>", each(id in ids), by = |row| row.id, skip(db))]
+    pub(crate) async fn by_in_result(db: &Db, ids: &HashSet<u64>) -> Result<Vec<Arc<Row>>, Failed> {
+        Ok(db.rows(ids.iter().copied()).await.into_iter().map(Arc::new).collect())
+    }
+
+    #[cache_read(key = "pairs:<pair.0>:<pair.1>", each(pair in pairs), skip(db))]
+    pub(crate) async fn of_pairs(db: &Db, pairs: Vec<(u64, String)>) -> Vec<Option<u64>> {
+        pairs.iter().map(|(id, text)| (*id > 0).then(|| db.source.tick() + text.len() as u64)).collect()
+    }
+
+    #[cache_read(key = "names:<name>", each(name in names), skip(db))]
+    pub(crate) async fn of_strings(db: &Db, names: &[String]) -> BTreeMap<String, u64> {
+        names.iter().map(|name| (name.clone(), db.source.tick())).collect()
+    }
+
+    pub(crate) struct Repo {
+        pub(crate) db: Db,
+        pub(crate) shard: u32,
+    }
+
+    impl Repo {
+        #[cache_read(key = "repo:<self.shard>:<id>", each(id in ids), tags = ["shard:<self.shard>"])]
+        pub(crate) async fn rows(&self, ids: &[u64]) -> Result<HashMap<u64, Row>, Failed> {
+            Ok(self.db.rows(ids.iter().copied()).await.into_iter().map(|row| (row.id, row)).collect())
+        }
+    }
+}
+
+/// N12: `ttl`, `cache_if`, `namespace`, `bypass` and `version` are about each element.
+#[tokio::test]
+async fn options_are_about_each_element() {
+    let (cache, db) = (Cache::for_test(), Db::default());
+    cache
+        .scope(async {
+            options::many(&db, "red", &[1, 2, 5]).await;
+            options::many(&db, "red", &[1, 2, 5]).await;
+            assert_eq!(db.asked(), [vec![1, 2, 5], vec![2]], "even ones are not stored");
+            cache.advance(Duration::from_secs(1));
+            options::many(&db, "red", &[1, 5]).await;
+            assert_eq!(db.asked(), [[1]], "each has its own life");
+            options::many(&db, "none", &[1, 5]).await;
+            assert_eq!(db.asked(), [[1, 5]], "bypassed");
+            cache.invalidate_namespace("opt:red").await.unwrap();
+            options::many(&db, "blue", &[1, 5]).await;
+            assert_eq!(db.asked(), [[1, 5]]);
+        })
+        .await;
+}
+
+/// N12 D2: with `on_error = fail` a failing store is the function's error.
+#[tokio::test]
+async fn a_batch_fails_with_the_store_where_asked() {
+    let (cache, db) = (Cache::for_test(), Db::default());
+    cache
+        .scope(async {
+            options::or_fail(&db, vec![1]).await.unwrap();
+            cache.set_failing(true);
+            let error = options::or_fail(&db, vec![1, 2]).await.unwrap_err();
+            assert_eq!(error, options::ApiError::Cache(cache_runtime::ErrorKind::Unavailable));
+            cache.set_failing(false);
+            options::or_fail(&db, vec![1, 2]).await.unwrap();
+            assert_eq!(db.asked(), [[1], [2]]);
+        })
+        .await;
+}
+
+/// N12: further shapes: `by` inside `Result` over `Arc`s, tuples and strings as elements, methods.
+#[tokio::test]
+async fn further_shapes() {
+    let (cache, db) = (Cache::for_test(), Db::default());
+    cache
+        .scope(async {
+            db.source.remove(3);
+            let set = HashSet::from([1, 2, 3]);
+            for _ in 0..2 {
+                let mut ids: Vec<u64> = options::by_in_result(&db, &set).await.unwrap().iter().map(|row| row.id).collect();
+                ids.sort_unstable();
+                assert_eq!(ids, [1, 2]);
+            }
+            assert_eq!(db.asked(), [[1, 2, 3]]);
+
+            let pair = |id, text: &str| (id, text.to_owned());
+            let first = options::of_pairs(&db, vec![pair(1, "a:b"), pair(0, "x"), pair(1, "a")]).await;
+            assert_eq!(first[1], None);
+            let second = options::of_pairs(&db, vec![pair(1, "a"), pair(1, "a:b"), pair(0, "x")]).await;
+            assert_eq!(second, [first[2], first[0], None]);
+
+            let names = ["b".to_owned(), "a".to_owned()];
+            assert_eq!(options::of_strings(&db, &names).await, options::of_strings(&db, &names).await);
+
+            let repo = options::Repo { db: Db::default(), shard: 1 };
+            repo.rows(&[1, 2]).await.unwrap();
+            repo.rows(&[2, 3]).await.unwrap();
+            assert_eq!(repo.db.asked(), [vec![1, 2], vec![3]]);
+            cache.invalidate("shard:1").await.unwrap();
+            repo.rows(&[1]).await.unwrap();
+            assert_eq!(repo.db.asked(), [[1]]);
         })
         .await;
 }

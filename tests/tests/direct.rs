@@ -93,6 +93,9 @@ async fn expire_and_ttl() {
     assert!(!cache.exists("k").await.unwrap());
     assert!(!cache.expire("k", 10).await.unwrap(), "an expired entry cannot be revived");
     assert!(!cache.expire("nothing", 10).await.unwrap());
+    cache.set("k", 1_u8).await.unwrap();
+    assert!(cache.expire("k", 0).await.unwrap(), "zero drops it");
+    assert!(!cache.exists("k").await.unwrap());
 }
 
 /// A10 D1: `delete` and `exists` say what was there.
@@ -244,9 +247,13 @@ async fn get_or_load() {
     cache.advance(SECOND * 10);
     load().await.unwrap();
     assert_eq!(db.loads(), 4);
+    cache.set("row", "of another type".to_owned()).await.unwrap();
+    assert_eq!(load().await, Ok(Row::fresh(1)));
+    assert_eq!(load().await, Ok(Row::fresh(1)));
+    assert_eq!(db.loads(), 5, "another type is a miss, and is replaced");
     cache.set_failing(true);
     load().await.expect("a failing store is a miss");
-    assert_eq!(db.loads(), 5);
+    assert_eq!(db.loads(), 6);
 }
 
 /// E5 C10: concurrent `get_or_load` share one load.
@@ -293,7 +300,9 @@ async fn a_direct_change_wins_over_an_older_load() {
     };
     macro_rules! change {
         (|$cache:ident| $work:expr) => {
-            loads(|$cache| Box::new(Box::pin(async move { drop($work.await.unwrap()) })))
+            loads(|$cache| Box::new(Box::pin(async move {
+                let _ = $work.await.unwrap();
+            })))
         };
     }
     assert_eq!(change!(|cache| async { Ok::<_, ()>(cache) }).await.as_deref(), Some("row 1"), "nothing changed");
@@ -304,8 +313,6 @@ async fn a_direct_change_wins_over_an_older_load() {
     assert_eq!(change!(|cache| cache.delete_match("r?w")).await, None);
     assert_eq!(change!(|cache| cache.clear()).await, None);
     assert_eq!(change!(|cache| cache.pop::<Row>("row")).await, None);
-    let claimed = Row { name: "claimed".to_owned(), ..Row::fresh(1) };
-    let _ = &claimed;
     let stored = change!(|cache| cache.set("row", Row { name: "claimed".to_owned(), ..Row::fresh(1) })).await;
     assert_eq!(stored.as_deref(), Some("claimed"));
 }

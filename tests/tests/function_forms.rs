@@ -2,6 +2,14 @@
 //! and that the function keeps its signature.
 #![deny(warnings)]
 #![allow(missing_docs, missing_debug_implementations, unreachable_pub, reason = "a test program")]
+#![allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_lifetimes,
+    clippy::needless_question_mark,
+    clippy::let_and_return,
+    clippy::erasing_op,
+    reason = "forms that users write"
+)]
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
@@ -806,7 +814,7 @@ mod batch {
     async fn only_missing_elements_are_loaded() {
         super::in_test_cache(async {
             let calls = Source::default();
-            assert_eq!(users(&calls, vec![1, 2, 0]).await.unwrap().len(), 2);
+            assert_eq!(super::assert_send(users(&calls, vec![1, 2, 0])).await.unwrap().len(), 2);
             assert_eq!(users(&calls, vec![1, 2]).await.unwrap().len(), 2);
             assert_eq!(calls.next(), 2);
             assert_eq!(users::key(1).as_str(), "batch:1");
@@ -1008,6 +1016,41 @@ mod corners {
             assert_eq!(boxed::refresh(5).await, 5);
             assert_eq!(maybe(0).await, None);
             assert_eq!(maybe(1).await.as_deref().map(String::as_str), Some("x"));
+        })
+        .await;
+    }
+}
+
+mod failing {
+    //! `on_error = fail`.
+    use super::{cache_read, cache_write};
+
+    #[derive(Debug, Clone)]
+    struct Failure;
+
+    impl From<cache_runtime::Error> for Failure {
+        fn from(_: cache_runtime::Error) -> Self {
+            Self
+        }
+    }
+
+    #[cache_read(key = "failing:<id>", on_error = fail)]
+    async fn read(id: u64) -> Result<Option<u64>, Failure> {
+        Ok(Some(id))
+    }
+
+    #[cache_write(tags = ["failing:<id>"], put = read(id), on_error = fail)]
+    async fn write(id: u64) -> Result<u64, Failure> {
+        Ok(id + 1)
+    }
+
+    /// P4: where the error can be carried, the forms compile and work.
+    #[tokio::test]
+    async fn functions_that_can_fail() {
+        super::in_test_cache(async {
+            assert_eq!(read(1).await.unwrap(), Some(1));
+            write(1).await.unwrap();
+            assert_eq!(read(1).await.unwrap(), Some(2));
         })
         .await;
     }

@@ -378,6 +378,59 @@ async fn methods_are_memoized() {
         .await;
 }
 
+mod namesakes {
+    //! Functions of one name in one module: methods of two types, and functions inside two functions.
+    use super::*;
+
+    pub(crate) struct Square;
+    pub(crate) struct Circle;
+
+    impl Square {
+        #[memoize(skip(self))]
+        pub(crate) fn area(&self, n: u64) -> u64 {
+            n * n
+        }
+    }
+
+    impl Circle {
+        #[memoize(skip(self))]
+        pub(crate) fn area(&self, n: u64) -> u64 {
+            n * n * 3
+        }
+    }
+
+    pub(crate) fn inner_of_one(n: u64) -> u64 {
+        #[memoize]
+        fn inner(n: u64) -> u64 {
+            n + 1
+        }
+        inner(n)
+    }
+
+    pub(crate) async fn inner_of_two(n: u64) -> u64 {
+        #[cache_runtime::cache_read(key = auto)]
+        async fn inner(n: u64) -> u64 {
+            n + 2
+        }
+        inner(n).await
+    }
+}
+
+/// P8 D5: a generated key never meets that of another function, of whatever name and place.
+#[tokio::test]
+async fn namesakes_do_not_meet() {
+    let cache = Cache::for_test();
+    cache
+        .scope(async {
+            assert_eq!((namesakes::Square.area(2), namesakes::Circle.area(2)), (4, 12));
+            assert_eq!((namesakes::Square.area(2), namesakes::Circle.area(2)), (4, 12));
+            assert_eq!((namesakes::inner_of_one(1), namesakes::inner_of_two(1).await), (2, 3));
+            namesakes::Square.area_entry(2).invalidate().await.unwrap();
+            assert_eq!(namesakes::Circle.area_entry(2).peek().await.unwrap(), Some(12), "another method's entry stays");
+        })
+        .await;
+}
+
 /// B4: it lives in the current cache's memory: scope, tenant and `clear` apply, and a failing store only costs the work.
 #[tokio::test]
 async fn it_lives_in_the_current_cache() {

@@ -328,6 +328,36 @@ mod schema {
         let _ = id;
         db.tick()
     }
+    #[cache_read(key_with = |id| format!("with/{id}"), skip(db))]
+    pub(crate) async fn with_first(db: &Source, id: u64) -> u64 {
+        let _ = id;
+        db.tick()
+    }
+    #[cache_read(key_with = |id| format!("with/{id}"), version = 2, skip(db))]
+    pub(crate) async fn with_second(db: &Source, id: u64) -> u64 {
+        let _ = id;
+        db.tick()
+    }
+    #[cache_read(resource = same::user(id), suffix = "v", skip(db))]
+    pub(crate) async fn of_first(db: &Source, id: u64) -> u64 {
+        let _ = id;
+        db.tick()
+    }
+    #[cache_read(resource = same::user(id), suffix = "v", version = 2, skip(db))]
+    pub(crate) async fn of_second(db: &Source, id: u64) -> u64 {
+        let _ = id;
+        db.tick()
+    }
+    #[cache_read(version = 2, key = "turned:<id>", skip(db))]
+    pub(crate) async fn turned(db: &Source, id: u64) -> u64 {
+        let _ = id;
+        db.tick()
+    }
+    #[cache_read(key = "turned:<id>", skip(db))]
+    pub(crate) async fn turned_first(db: &Source, id: u64) -> u64 {
+        let _ = id;
+        db.tick()
+    }
     #[cache_write(put = second(id))]
     pub(crate) async fn put_second(db: &Source, id: u64) -> u64 {
         let _ = (db, id);
@@ -351,6 +381,22 @@ async fn schema_versions_are_kept_apart() {
             assert_eq!(first::peek(1).await.unwrap(), None);
             cache.invalidate("schema:1").await.unwrap();
             assert_eq!(second::peek(1).await.unwrap(), None, "all versions are one name for tags");
+        })
+        .await;
+}
+
+/// E11: however the key is made, and wherever in the attribute the version stands.
+#[tokio::test]
+async fn every_kind_of_key_has_versions() {
+    use schema::*;
+    let (cache, db) = (Cache::for_test(), Source::new());
+    cache
+        .scope(async {
+            for n in 0..2 {
+                assert_eq!((with_first(&db, 1).await, with_second(&db, 1).await), (n * 6 + 1, n * 6 + 2));
+                assert_eq!((of_first(&db, 1).await, of_second(&db, 1).await), (n * 6 + 3, n * 6 + 4));
+                assert_eq!((turned_first(&db, 1).await, turned(&db, 1).await), (n * 6 + 5, n * 6 + 6));
+            }
         })
         .await;
 }

@@ -343,16 +343,10 @@ pub(crate) fn fields(names: &[String], span: Span) -> TokenStream {
                 out.extend(quote!(#dot #index));
             }
             Err(_) => {
-                let field = match name.strip_prefix("r#") {
-                    Some(raw) => Ident::new_raw(raw, span),
-                    None => syn::parse_str::<Ident>(name).map_or_else(
-                        |_| Ident::new(name, span),
-                        |mut ident| {
-                            ident.set_span(span);
-                            ident
-                        },
-                    ),
-                };
+                // A keyword can only be a field in its raw form; what is no identifier at all is rustc's to refuse.
+                let parsed = syn::parse_str::<Ident>(name).or_else(|_| syn::parse_str(&format!("r#{name}")));
+                let mut field = parsed.unwrap_or_else(|_| Ident::new("_", span));
+                field.set_span(span);
                 out.extend(quote!(#dot #field));
             }
         }

@@ -286,3 +286,140 @@ fn the_function_survives_every_mistake() {
         "{text}"
     );
 }
+
+#[test]
+fn verbs_are_there_although_the_attribute_is_wrong() {
+    let text = super::read(
+        quote!(key = "user:<usr_id>", skip(db)),
+        quote!(
+            pub async fn get_user(db: &Db, user_id: u64) -> Option<User> {
+                None
+            }
+        ),
+        false,
+    )
+    .to_string();
+    contains(&text, quote!(pub async fn invalidate(user_id: u64)));
+    contains(&text, quote!(pub async fn refresh(db: &Db, user_id: u64) -> Option<User>));
+}
+
+#[test]
+fn values_that_a_body_may_take_are_kept_for_afterwards() {
+    let text = expanded(
+        "cache_write",
+        quote!(tags = [labels(names)], recache = [get(db, names), find(&name)]),
+        quote!(
+            async fn write(db: &mut Db, names: Vec<String>, name: String, id: u64) -> Result<(), E> {
+                Ok(())
+            }
+        ),
+    );
+    contains(&text, quote!(t.add(labels({ let argument = ::cache_runtime::__private::capture(&names); argument }));));
+    contains(&text, quote!(let kept_names = ::cache_runtime::__private::capture(&names);));
+    contains(&text, quote!(let kept_db = &mut *db;));
+    contains(&text, quote!(get::refresh(db, names).await));
+    contains(&text, quote!(find::refresh(&name).await));
+}
+
+#[test]
+fn other_items_are_refused_and_kept() {
+    assert_eq!(
+        refused(
+            "cache_read",
+            quote!(key = "x"),
+            quote!(
+                struct A;
+            )
+        ),
+        ["`cache_read` goes on a function"]
+    );
+    let text = super::read(
+        quote!(key = "x"),
+        quote!(
+            struct A;
+        ),
+        false,
+    )
+    .to_string();
+    assert!(text.starts_with("struct A ;"), "{text}");
+}
+
+#[test]
+fn hostile_templates_do_not_panic() {
+    for text in [
+        "<r#self>",
+        "<a.r#self>",
+        "<a.crate>",
+        "<a.99999999999>",
+        "<99999999999999999999>",
+        "<a\u{b2}>",
+        "<a.b\u{b2}>",
+        "<\u{202e}>",
+        "<a:\u{e9}>",
+        "\u{e9}<a>\u{e9}<a>",
+        "<a.>",
+        "<.a>",
+        "<<<a>>>",
+        "{<a>}",
+        "\u{0}<a",
+    ] {
+        let _ = super::read(
+            quote!(key = #text),
+            quote!(
+                async fn get(a: (u8,)) -> u64 {
+                    1
+                }
+            ),
+            false,
+        );
+        let _ = super::write(
+            quote!(tags = [#text], patterns = [#text], put = #text),
+            quote!(
+                async fn get(a: (u8,)) -> u64 {
+                    1
+                }
+            ),
+        );
+        let _ = crate::item::key::expand(quote!(#text));
+        let _ = crate::item::resource::expand(quote!(pub r#type(#text, id: u64);));
+    }
+}
+
+#[test]
+fn hostile_options_do_not_panic() {
+    for args in [
+        quote!(key),
+        quote!(= 1),
+        quote!(key =),
+        quote!(skip),
+        quote!(skip(1)),
+        quote!(each()),
+        quote!(ttl = -1),
+        quote!(ttl = 1.5, jitter = [], tags = {}),
+        quote!(key = (), put),
+        quote!(,),
+        quote!(crate = 1),
+        quote!(key = ("a", "<b"), resource = 1, key_with = |),
+        quote!(r#key = "x"),
+    ] {
+        let item = quote!(
+            async fn get(&self, Some(x): Option<u64>, _: (), ..: ()) -> u64 {
+                1
+            }
+        );
+        let _ = super::read(args.clone(), item.clone(), false);
+        let _ = super::read(
+            args.clone(),
+            quote!(
+                async fn get<'a, T: 'a, const N: usize>(
+                    self: Box<Self>,
+                    &(ref a, [b, ..]): &([u8; N], [T; 2]),
+                ) -> Self::X {
+                    1
+                }
+            ),
+            true,
+        );
+        let _ = super::write(args, item);
+    }
+}

@@ -147,8 +147,8 @@ pub(super) fn statements(
     let at = cx.at(site);
     let mut shape = shape(cx, plan);
     if plan.fails.is_some() {
-        let (raw, carries) = (cx.shape(), cx.evidence("fail", "carries_error"));
-        shape = q!(#raw #carries #shape);
+        let raw = cx.shape();
+        shape = q!(#raw let raw = shape; #shape);
     }
     let key = key::binding(cx, &plan.key);
     let before = before(cx, plan, &q!(load));
@@ -161,7 +161,7 @@ pub(super) fn statements(
         q!(match at.#read(#mode, &key, shape).await {
             ::core::result::Result::Ok(#p::Step::Done(ret)) => return ret,
             ::core::result::Result::Ok(#p::Step::Load(load)) => load,
-            ::core::result::Result::Err(error) => return fail(error),
+            ::core::result::Result::Err(error) => return #p::fail(raw, error),
         })
     } else {
         q!(match at.#read(#mode, &key, shape)#dot_await {

@@ -64,14 +64,14 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Write, site: &TokenStream) -> Token
         if plan.fails.is_some() { "_or_fail" } else { "" }
     );
     let (begin, invalidate) = if plan.fails.is_some() {
-        shape.extend(cx.evidence("fail", "carries_error"));
+        let p = cx.p();
         (
             q!(if let ::core::result::Result::Err(error) = write.begin_or_fail().await {
-                return fail(error);
+                return #p::fail(shape, error);
             }),
             q!(match done.#invalidate().await {
                 ::core::result::Result::Ok(done) => done,
-                ::core::result::Result::Err(error) => return fail(error),
+                ::core::result::Result::Err(error) => return #p::fail(shape, error),
             }),
         )
     } else {

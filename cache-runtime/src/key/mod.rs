@@ -32,7 +32,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub use part::{KeyPart, PartShape};
-pub(crate) use pattern::Pattern;
+pub use pattern::Pattern;
 pub use template::{kind_name, mix, template_seed, template_seed_auto, template_seed_resource};
 pub use writer::KeyWriter;
 pub(crate) use writer::MAX_LOGICAL_LEN;

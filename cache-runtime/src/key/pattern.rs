@@ -10,7 +10,7 @@ use super::writer::{self, RESERVED};
 /// Matching is by byte, as in Redis: `?` takes one byte of a character outside ASCII. No backtracking beyond the last `*`,
 /// so a hostile pattern costs at most its length times the text's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern {
+pub struct Pattern {
     steps: Box<[Step]>,
 }
 
@@ -28,7 +28,7 @@ enum Step {
 impl Pattern {
     /// A pattern made from a template: `*` is any run of bytes, everything else stands for itself.
     #[must_use]
-    pub(crate) fn wild(pattern: &[u8]) -> Self {
+    pub fn wild(pattern: &[u8]) -> Self {
         let pattern = following_keys(pattern);
         let step = |&byte: &u8| if byte == b'*' { Step::Run } else { Step::Byte(byte) };
         Self::new(pattern.iter().map(step).collect())
@@ -39,7 +39,7 @@ impl Pattern {
     /// The corners are Redis' too: an unclosed class ends with the pattern, `]` directly after `[` closes it, a range may
     /// be given backwards, a `\` at the end stands for itself. One difference: `*` matches the empty text.
     #[must_use]
-    pub(crate) fn glob(pattern: impl AsRef<[u8]>) -> Self {
+    pub fn glob(pattern: impl AsRef<[u8]>) -> Self {
         let pattern = following_keys(pattern.as_ref());
         let mut rest = &*pattern;
         let mut steps = Vec::new();
@@ -68,7 +68,7 @@ impl Pattern {
     /// Of a key that was shortened only the front is known, so every text that begins with it has to be thought of. For
     /// dropping, where one entry too many costs a load and one too few is a stale read.
     #[must_use]
-    pub(crate) fn could_match(&self, key: &[u8]) -> bool {
+    pub fn could_match(&self, key: &[u8]) -> bool {
         match writer::shortened(key) {
             Some(front) => self.matches(key) || self.begins(front),
             None => self.matches(key),
@@ -106,7 +106,7 @@ impl Pattern {
 
     /// Whether the whole of `text` matches.
     #[must_use]
-    pub(crate) fn matches(&self, text: impl AsRef<[u8]>) -> bool {
+    pub fn matches(&self, text: impl AsRef<[u8]>) -> bool {
         let text = text.as_ref();
         let (mut step, mut at) = (0, 0);
         // Where to go on when a step fails: after the last `*`, which then takes one byte more.

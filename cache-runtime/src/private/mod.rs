@@ -18,7 +18,8 @@ pub use crate::engine::targets::WriteSink;
 pub use crate::engine::write::{Invalidated, Write, Written};
 pub use crate::error::Error;
 pub use crate::key::{
-    Key, KeyPart, KeyWriter, PartShape, kind_name, mix, template_seed, template_seed_auto, template_seed_resource,
+    Key, KeyPart, KeyWriter, PartShape, Pattern, kind_name, mix, template_seed, template_seed_auto,
+    template_seed_resource,
 };
 pub use crate::policy::{IntoTtl, Lifetime, Ttl};
 pub use crate::shape::{

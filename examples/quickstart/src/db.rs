@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -15,6 +16,11 @@ use tokio::task::spawn_blocking;
 
 /// Threads that may be busy with the database at once.
 const THREADS: usize = 4;
+
+const USER_PAGE: &str = "
+    SELECT u.id, u.name, u.version, o.id, o.name, o.version,
+           (SELECT count(*) + 1 FROM users c WHERE c.org_id = u.org_id AND c.credits > u.credits)
+    FROM users u JOIN orgs o ON o.id = u.org_id";
 
 /// A user, with what the page shows of the organisation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +33,8 @@ pub(crate) struct User {
     pub(crate) org_name: String,
     /// Of the row in `orgs`.
     pub(crate) org_version: u64,
+    /// Place by credits in the organisation.
+    pub(crate) rank: u64,
 }
 
 /// An organisation and what its users add up to.
@@ -110,10 +118,7 @@ impl Db {
 
     pub(crate) async fn user(&self, id: u64) -> Result<Option<User>, DbError> {
         self.read(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT u.id, u.name, u.version, o.id, o.name, o.version
-                 FROM users u JOIN orgs o ON o.id = u.org_id WHERE u.id = ?1",
-            )?;
+            let mut query = db.prepare_cached(&format!("{USER_PAGE} WHERE u.id = ?1"))?;
             query.query_row([id], user).optional()
         })
         .await
@@ -121,10 +126,8 @@ impl Db {
 
     pub(crate) async fn users(&self, ids: Vec<u64>) -> Result<HashMap<u64, User>, DbError> {
         self.read(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT u.id, u.name, u.version, o.id, o.name, o.version
-                 FROM users u JOIN orgs o ON o.id = u.org_id WHERE u.id IN (SELECT value FROM json_each(?1))",
-            )?;
+            let mut query =
+                db.prepare_cached(&format!("{USER_PAGE} WHERE u.id IN (SELECT value FROM json_each(?1))"))?;
             let found = query.query_map([format!("{ids:?}")], user)?;
             found.map(|user| user.map(|user| (user.id, user))).collect()
         })
@@ -174,7 +177,8 @@ impl Db {
     pub(crate) async fn move_user(&self, id: u64, org_id: u64) -> Result<Moved, DbError> {
         self.write(move |db| {
             let change = db.transaction()?;
-            let left = change.prepare_cached("SELECT org_id FROM users WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
+            let left =
+                change.prepare_cached("SELECT org_id FROM users WHERE id = ?1")?.query_row([id], |row| row.get(0))?;
             let user_version = change
                 .prepare_cached("UPDATE users SET org_id = ?2, version = version + 1 WHERE id = ?1 RETURNING version")?
                 .query_row([id, org_id], |row| row.get(0))?;
@@ -238,7 +242,8 @@ fn open(path: &Path) -> Result<Connection, DbError> {
     let connection = Connection::open(path)?;
     // Readers go on while somebody writes, and commits do not wait for the disk.
     connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000;")?;
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    // One plan for a query, whatever values are bound to it. Otherwise it would be planned anew each time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
@@ -272,11 +277,18 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         org_id: row.get(3)?,
         org_name: row.get(4)?,
         org_version: row.get(5)?,
+        rank: row.get(6)?,
     })
 }
 
 fn overview(row: &Row<'_>) -> rusqlite::Result<Overview> {
-    Ok(Overview { id: row.get(0)?, name: row.get(1)?, version: row.get(2)?, members: row.get(3)?, credits: row.get(4)? })
+    Ok(Overview {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        version: row.get(2)?,
+        members: row.get(3)?,
+        credits: row.get(4)?,
+    })
 }
 
 /// A name for a user.

@@ -14,7 +14,7 @@ use crate::db::{self, Db, DbError, User};
 use crate::service::{Orgs, get_user, get_users, move_user, rename_user, richest_orgs};
 
 /// Of a thousand requests, how many write.
-const WRITES: u32 = 20;
+const WRITES: u32 = 10;
 /// Of a thousand reads, how many are what. The others read one user.
 const RICHEST: u32 = 2;
 const OVERVIEWS: u32 = 98;
@@ -232,7 +232,8 @@ impl Client {
         if let Some(required) = self.check.missed(row, began, shown) {
             self.stale += 1;
             if self.examples.is_empty() {
-                self.examples.push(format!("{row} was read at version {shown} after version {required} had been written"));
+                self.examples
+                    .push(format!("{row} was read at version {shown} after version {required} had been written"));
             }
         }
     }

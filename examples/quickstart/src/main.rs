@@ -26,13 +26,14 @@ use db::Db;
 use load::{Plan, Zipf};
 use table::{Progress, grouped};
 
-/// Runs the same load on a SQLite database without and then with the cache, and checks that no read is stale.
-///
-/// Exit code: 0 no read was stale, 1 some were (or the database failed), 2 an option cannot be used.
+/// Runs the same load on a SQLite database without and then with the cache, and checks that no read is stale
 #[derive(Parser)]
-#[command(name = "quickstart")]
+#[command(
+    name = "quickstart",
+    after_help = "Exit code: 0 no read was stale; 1 some were, or the database failed; 2 an option cannot be used."
+)]
 struct Options {
-    /// How long each of the two runs takes
+    /// How long each of the two runs takes, in seconds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Tasks that send requests at the same time
@@ -42,9 +43,9 @@ struct Options {
     #[arg(long, value_enum, default_value = "quick_cache")]
     engine: EngineName,
     /// Users in the database; there are a hundred to an organisation
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     rows: u64,
-    /// Another seed, other data and other requests
+    /// Another seed makes other data and other requests
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Write past the annotated functions, so that nothing is invalidated: shows that the check finds stale reads
@@ -97,7 +98,10 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         orgs: Zipf::new(orgs, options.seed),
         break_invalidation: options.break_invalidation,
     });
-    println!("{} tasks, 98 % reads and 2 % writes, {} s each, engine {engine}\n", options.tasks, options.seconds);
+    println!(
+        "{} tasks, 99 % reads and 1 % writes, {} s for each run, engine {engine}\n",
+        options.tasks, options.seconds
+    );
     if options.break_invalidation {
         println!("Invalidation is broken on purpose: stale reads are to be expected.\n");
     }
@@ -116,7 +120,6 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     table::print(&without, &with, &cache.stats());
     println!();
     table::print_catalogue(&cache_runtime::catalogue());
-    for (n, f) in &cache.stats().functions { println!("{n}: {f}, p50 {:?}", f.latency.p50); }
     cache.close().await?;
 
     if without.stale + with.stale > 0 {

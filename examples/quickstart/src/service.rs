@@ -9,8 +9,8 @@ use cache_runtime::{cache_read, cache_write, memoize, resource};
 
 use crate::db::{Db, DbError, Moved, Overview, User};
 
-/// A user's page. It shows the organisation's name, so it is tagged with the organisation that the *result* names: when
-/// that is renamed, the pages of all its users are out of date, and nobody had to list them.
+/// A user's page. It shows the organisation's name and the user's rank there, so it is tagged with the organisation that
+/// the *result* names: when that changes, the pages of all its users are out of date, and nobody had to list them.
 #[cache_read(key = "user:<user_id>", ttl = "5m", tags = ["user:<user_id>", "org:<result.org_id>"], skip(db))]
 pub(crate) async fn get_user(db: &Db, user_id: u64) -> Result<Option<Arc<User>>, DbError> {
     Ok(db.user(user_id).await?.map(Arc::new))
@@ -63,5 +63,40 @@ impl Orgs {
     #[cache_write(resource = org(org_id), recache = [self.overview(org_id)])]
     pub(crate) async fn rename(&self, org_id: u64, name: String) -> Result<u64, DbError> {
         self.db.rename_org(org_id, name).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One assertion finds misspelt tags and keys that meet.
+    #[test]
+    fn annotations_fit_together() {
+        let problems = cache_runtime::catalogue().problems();
+        assert!(problems.is_empty(), "{problems}");
+    }
+
+    /// A cache of its own for each test.
+    #[tokio::test]
+    async fn renaming_an_organisation_changes_its_users_pages() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let db = Db::create(folder.path().join("test.db"), 100, 1, 1).await?;
+        let cache = cache_runtime::Cache::for_test();
+        cache
+            .scope(async {
+                get_user(&db, 7).await?;
+                Orgs { db: db.clone() }.rename(0, "Lighthouse".to_owned()).await?;
+                let user = get_user(&db, 7).await?.ok_or("no user 7")?;
+                assert_eq!(user.org_name, "Lighthouse");
+
+                let queries = db.queries();
+                let users = get_users(&db, vec![7, 8, 9]).await?;
+                assert_eq!((users.len(), db.queries()), (3, queries + 1), "7 is in the cache, 8 and 9 are one query");
+                get_users(&db, vec![7, 8, 9]).await?;
+                assert_eq!(db.queries(), queries + 1);
+                Ok(())
+            })
+            .await
     }
 }

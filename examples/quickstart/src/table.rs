@@ -49,16 +49,26 @@ pub(crate) fn print(without: &Outcome, with: &Outcome, stats: &CacheStats) {
     row("", "without the cache", "with the cache", "");
     rule();
     let (before, after) = (second(without.reads, without), second(with.reads, with));
-    row("reads a second", grouped(before as u64), grouped(after as u64), times(after / before));
-    row("writes a second", grouped(second(without.writes, without) as u64), grouped(second(with.writes, with) as u64), "");
+    row("reads a second", grouped(before as u64), grouped(after as u64), factor(after / before, "more", "fewer"));
+    row(
+        "writes a second",
+        grouped(second(without.writes, without) as u64),
+        grouped(second(with.writes, with) as u64),
+        "",
+    );
     rule();
-    row("queries that reached the database", grouped(without.queries), grouped(with.queries), "");
     let (before, after) = (per_thousand(without), per_thousand(with));
-    row("  for each 1,000 reads", grouped(before.round() as u64), format!("{after:.1}"), fewer(before / after));
+    row(
+        "database queries per 1,000 reads",
+        grouped(before.round() as u64),
+        grouped(after.round() as u64),
+        factor(before / after, "fewer", "more"),
+    );
+    row("  queries that reached it, in all", grouped(without.queries), grouped(with.queries), "");
     rule();
     for (name, share) in [("time of a read, median (p50)", 0.50), ("  slowest of a hundred (p99)", 0.99)] {
         let (before, after) = (quantile(without, share), quantile(with, share));
-        row(name, duration(before), duration(after), shorter(before / after));
+        row(name, duration(before), duration(after), factor(before / after, "shorter", "longer"));
     }
     rule();
     row("hit rate", "–", format!("{:.1} %", hit_rate(stats) * 100.0), "");
@@ -72,31 +82,33 @@ pub(crate) fn print(without: &Outcome, with: &Outcome, stats: &CacheStats) {
 
 /// The annotated functions and what is wrong between them.
 pub(crate) fn print_catalogue(catalogue: &Catalogue) {
-    println!("Annotated functions (src/service.rs), as `cache_runtime::catalogue()` lists them:\n");
-    let width = catalogue.functions().iter().map(|function| function.name().len()).max().unwrap_or(0);
-    for function in catalogue.functions() {
-        let (kind, key) = match (function.kind(), function.key()) {
-            (SiteKind::Write, _) => ("cache_write", "invalidates".to_owned()),
-            (SiteKind::Memoize, key) => ("memoize", format!("key {}", key.unwrap_or_default())),
-            (_, key) => ("cache_read", format!("key {}", key.unwrap_or_default())),
+    println!("Annotated functions, as `cache_runtime::catalogue()` lists them:\n");
+    let functions = catalogue.functions();
+    let width = functions.iter().map(|function| function.name().len()).max().unwrap_or(0);
+    for function in functions {
+        let file = function.file().rsplit(['/', '\\']).next().unwrap_or_default();
+        let (kind, mut facts) = match function.kind() {
+            SiteKind::Write => ("cache_write", vec![format!("invalidates {}", function.tags().join(", "))]),
+            SiteKind::Memoize => ("memoize", vec![]),
+            _ => ("cache_read", vec![]),
         };
-        print!("  {kind:<11}  {:<width$}  {key}", function.name());
-        match function.tags() {
-            [] => {}
-            tags => print!("{}{}", if function.kind() == SiteKind::Write { " " } else { ", tags " }, tags.join(", ")),
-        }
-        if function.kind() != SiteKind::Write {
-            print!(", ttl {}", function.ttl());
+        if let Some(key) = function.key() {
+            facts.push(format!("key {key}"));
+            if !function.tags().is_empty() {
+                facts.push(format!("tags {}", function.tags().join(", ")));
+            }
+            facts.push(format!("ttl {}", function.ttl()));
         }
         if !function.recaches().is_empty() {
-            print!(", recaches {}", function.recaches().join(", "));
+            facts.push(format!("recaches {}", function.recaches().join(", ")));
         }
-        println!();
+        println!("  {file}:{:<3} {kind:<11} {:<width$}  {}", function.line(), function.name(), facts.join(" · "));
     }
     let problems = catalogue.problems();
-    match problems.len() {
-        0 => println!("\nProblems between them (misspelt tags, keys that meet): none"),
-        count => println!("\nProblems between them: {count}\n{problems}"),
+    if problems.is_empty() {
+        println!("\nProblems between them, such as misspelt tags: none");
+    } else {
+        println!("\nProblems between them: {}\n{problems}", problems.len());
     }
 }
 
@@ -118,20 +130,11 @@ fn rule() {
     println!("  {}", "─".repeat(72));
 }
 
-fn times(factor: f64) -> String {
-    format!("{} × as many", rounded(factor))
-}
-
-fn fewer(factor: f64) -> String {
-    format!("{} × fewer", rounded(factor))
-}
-
-fn shorter(factor: f64) -> String {
-    format!("{} × shorter", rounded(factor))
-}
-
-fn rounded(factor: f64) -> String {
-    if factor < 10.0 { format!("{factor:.1}") } else { grouped(factor.round() as u64) }
+/// `12 × fewer`; where it is the other way round, `1.3 × more`.
+fn factor(factor: f64, above: &str, below: &str) -> String {
+    let (factor, word) = if factor < 1.0 { (1.0 / factor, below) } else { (factor, above) };
+    let number = if factor < 10.0 { format!("{factor:.1}") } else { grouped(factor.round() as u64) };
+    format!("{number} × {word}")
 }
 
 fn duration(nanos: f64) -> String {
