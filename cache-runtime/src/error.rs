@@ -66,6 +66,11 @@ impl Error {
         self
     }
 
+    /// The same error once more, for a second caller. Its source stays behind.
+    pub(crate) fn again(&self) -> Self {
+        Self::new(self.inner.kind, self.inner.message.clone())
+    }
+
     /// The kind, for `match`.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

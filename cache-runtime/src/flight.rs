@@ -177,7 +177,7 @@ impl Flights {
         let lead = self.lead(&mut table, key, template);
         drop(table);
         // Outside of the lock: a waker may run anything.
-        running.land(Landing::Superseded);
+        running.land(Landing::Superseded, &CellSet::default());
         Err(Role::TakeOver(lead))
     }
 
@@ -306,8 +306,13 @@ impl Flight {
         after(self.started, wait)
     }
 
-    fn land(&self, landing: Landing) {
+    /// `cells` are all that the value depends on. Whether late joiners may have it is decided together with setting the
+    /// outcome: whoever joins before this did so while it was open, and what was invalidated before that shows here.
+    fn land(&self, mut landing: Landing, cells: &CellSet) {
         let mut state = self.state.lock();
+        if let Landing::Shared { late, .. } = &mut landing {
+            *late = *late && cells.is_live();
+        }
         if state.outcome.is_none() {
             state.outcome = Some(landing);
         }
@@ -342,17 +347,17 @@ impl Lead {
         self.flight.state.lock().snapshot = Some(snapshot);
     }
 
-    /// Ends the flight: `change` stores the value unless the key was invalidated since, then the waiters get `landing`.
-    /// Returns what `change` returned, if it ran.
-    pub(crate) fn land<R>(mut self, landing: Landing, change: impl FnOnce() -> R) -> Option<R> {
+    /// Ends the flight: `change` is told whether the flight may still fill, then the waiters get `landing`. What `change`
+    /// takes out of the store is to be returned, so that it is dropped outside of the lock.
+    pub(crate) fn land<R>(mut self, landing: Landing, cells: &CellSet, change: impl FnOnce(bool) -> R) -> R {
         self.landed = true;
         let changed = {
             let mut table = self.flights.shard(&self.key).lock();
-            let changed = (!self.flight.closed.load(Ordering::SeqCst)).then(change);
+            let changed = change(!self.flight.closed.load(Ordering::SeqCst));
             self.leave(&mut table);
             changed
         };
-        self.flight.land(landing);
+        self.flight.land(landing, cells);
         changed
     }
 
@@ -374,7 +379,7 @@ impl Drop for Lead {
     fn drop(&mut self) {
         if !self.landed {
             self.leave(&mut self.flights.shard(&self.key).lock());
-            self.flight.land(Landing::Nothing);
+            self.flight.land(Landing::Nothing, &CellSet::default());
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::codec::Codec;
@@ -63,6 +63,12 @@ pub struct Site {
     pub(crate) value: OnceLock<&'static str>,
     /// The stored type, where the expansion could name it.
     declared: Option<fn() -> &'static str>,
+    /// The path of an item inside of the function.
+    here: Option<fn() -> &'static str>,
+    /// Where the function is, for people and for generated keys; and its identity.
+    place: OnceLock<(String, u64)>,
+    /// Calls that found no cache at all.
+    pub(crate) past: AtomicU64,
 }
 
 /// What an attribute's options say, where they are constants.
@@ -154,6 +160,9 @@ impl Site {
             index: OnceLock::new(),
             value: OnceLock::new(),
             declared: None,
+            here: None,
+            place: OnceLock::new(),
+            past: AtomicU64::new(0),
         }
     }
 
@@ -204,6 +213,8 @@ impl Site {
         recaches(names: &'static [&'static str]) this => { this.recaches = names; }
         /// The namespace of a read.
         namespace_text(text: &'static str) this => { this.namespace = Some(text); }
+        /// The path of an item inside of the function.
+        here(path: fn() -> &'static str) this => { this.here = Some(path); }
         /// The stored type's name.
         value(name: fn() -> &'static str) this => { this.declared = Some(name); }
         /// `ttl` in milliseconds.
@@ -260,6 +271,21 @@ impl Site {
         recache_background() this => { this.options.recache_background = true; }
     }
 
+    /// Module and function, with the type of a method and the function around an inner one: `shop.users:Repo.find`. No two
+    /// functions of a program have the same, so it begins generated keys.
+    #[inline]
+    pub fn place(&self) -> &str {
+        &self.placed().0
+    }
+
+    fn placed(&self) -> &(String, u64) {
+        self.place.get_or_init(|| {
+            let text = place(self.module, self.name, self.here.map(|here| here()));
+            let identity = template_seed(&text);
+            (text, identity)
+        })
+    }
+
     /// The stored type's name, where it is known.
     pub(crate) fn value_name(&self) -> Option<&'static str> {
         self.value.get().copied().or_else(|| self.declared.map(|name| name()))
@@ -271,10 +297,19 @@ impl Site {
         self.versioned(self.seed)
     }
 
-    /// Another template's identity, for this site's schema version.
     #[inline]
-    pub(crate) const fn versioned(&self, template: u64) -> u64 {
+    const fn versioned(&self, template: u64) -> u64 {
         if self.options.version == 1 { template } else { mix(template, self.options.version as u64) }
+    }
+
+    /// Identity of a key that this function computed. One that is mere text belongs to this function alone: that another
+    /// function computes the same text is an accident, and `key!` says where it is not.
+    pub(crate) fn computed(&self, template: u64) -> u64 {
+        match (template, self.key) {
+            (0, KeyText::Computed) => self.versioned(self.placed().1),
+            (0, _) => 0,
+            (template, _) => self.versioned(template),
+        }
     }
 
     /// A small number of its own for each function that was used.
@@ -295,7 +330,7 @@ impl Site {
                 None => format!("{template}:{suffix}"),
             }),
             KeyText::Auto(parts) => {
-                let mut text = format!("{}:{}", self.module.replace("::", "."), self.name);
+                let mut text = self.place().to_owned();
                 for part in parts {
                     text.push_str(":<");
                     text.push_str(part);
@@ -306,6 +341,49 @@ impl Site {
             KeyText::Computed => Some(UNKNOWN.to_owned()),
         }
     }
+}
+
+/// `module:path` of a function, from the path of an item inside of it: what is between the module and the item, without
+/// the names that expansions add.
+fn place(module: &str, name: &str, here: Option<&str>) -> String {
+    let mut place = module.replace("::", ".");
+    place.push(':');
+    let inner = here.and_then(|here| here.strip_prefix(module)).and_then(|here| here.strip_prefix("::"));
+    let mut path: Vec<&str> = split_path(inner.unwrap_or_default());
+    path.retain(|segment| *segment != "{{closure}}");
+    // The item itself, and hidden functions around it.
+    while path.last().is_some_and(|segment| segment.starts_with("__")) {
+        path.pop();
+    }
+    if path.last() != Some(&name) {
+        path.push(name);
+    }
+    let mut escaped = crate::key::KeyWriter::new(0);
+    escaped.display(&path.join("."));
+    place.push_str(&String::from_utf8_lossy(escaped.as_bytes()));
+    place
+}
+
+/// Splits at `::` outside of angle brackets: `<Circle as shop::Shape>::area` has two segments.
+fn split_path(path: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    let (mut depth, mut start) = (0_usize, 0);
+    let bytes = path.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'<' => depth += 1,
+            b'>' if at > 0 && bytes[at - 1] != b'-' => depth = depth.saturating_sub(1),
+            b':' if depth == 0 && at >= start && bytes.get(at + 1) == Some(&b':') => {
+                segments.push(&path[start..at]);
+                start = at + 2;
+            }
+            _ => {}
+        }
+    }
+    if start < path.len() {
+        segments.push(&path[start..]);
+    }
+    segments
 }
 
 impl fmt::Debug for Site {
@@ -324,3 +402,26 @@ impl fmt::Debug for Site {
 pub struct Registered(pub &'static Site);
 
 inventory::collect!(Registered);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_tell_functions_apart() {
+        let table = [
+            ("report", None, "shop.users:report"),
+            ("report", Some("shop::users::report::__site::__here"), "shop.users:report"),
+            ("area", Some("shop::users::Circle::__area_site::__here"), "shop.users:Circle.area"),
+            (
+                "area",
+                Some("shop::users::<impl shop::Shape for Circle>::area::__here"),
+                "shop.users:<impl shop%3A%3AShape for Circle>.area",
+            ),
+            ("inner", Some("shop::users::outer::{{closure}}::inner::__site::__here"), "shop.users:outer.inner"),
+        ];
+        for (name, here, expected) in table {
+            assert_eq!(place("shop::users", name, here), expected, "{here:?}");
+        }
+    }
+}

@@ -80,6 +80,11 @@ async fn rename(db: &Db, id: u64, name: &str) -> Row {
     db.source.write(id, name)
 }
 
+#[cache_write(put = get_users(id), tags = ["org:<result.org_id>"])]
+async fn put_one(db: &Db, id: u64, name: &str) -> Row {
+    db.source.write(id, name)
+}
+
 fn ids(map: &HashMap<u64, Row>) -> Vec<u64> {
     let mut ids: Vec<u64> = map.keys().copied().collect();
     ids.sort_unstable();
@@ -289,7 +294,6 @@ async fn an_invalidated_element_is_not_stored() {
 }
 
 /// N12 N11: the verbs are about one element; `refresh` and `bypass` take what the function takes.
-#[cfg(any())] // F8
 #[tokio::test]
 async fn verbs_are_about_one_element() {
     let (cache, db) = (Cache::for_test(), Db::default());
@@ -312,6 +316,13 @@ async fn verbs_are_about_one_element() {
             assert_eq!(db.asked(), [vec![2, 3], vec![3]]);
             get_users::clear().await.unwrap();
             assert_eq!(cache.stats().entries, 0);
+            let row = put_one(&db, 5, "put").await;
+            assert_eq!(get_users(&db, vec![5]).await[&5], row);
+            let warmed = get_users::warm([vec![6, 7], vec![8]], |ids| (&db, ids)).await;
+            assert_eq!(warmed.done, 2);
+            db.asked();
+            assert_eq!(ids(&get_users(&db, vec![5, 6, 7, 8]).await), [5, 6, 7, 8]);
+            assert!(db.asked().is_empty());
             assert_eq!(of_tree_set::key("a", 7).as_str(), "tree:a:7");
             by_name::invalidate("x".to_owned()).await.unwrap();
         })

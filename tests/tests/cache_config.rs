@@ -48,7 +48,7 @@ async fn a_file_is_felt_by_entries() {
         let db = Source::new();
         cache
             .scope(async {
-                (get_user(&db, 1).await, get_short(&db, 1).await, get_long(&db, 1).await);
+                let _ = (get_user(&db, 1).await, get_short(&db, 1).await, get_long(&db, 1).await);
                 assert_eq!(left(&cache, "user:1").await, 600);
                 assert_eq!(left(&cache, "short:1").await, 5);
                 assert_eq!(left(&cache, "long:1").await, 7200);
@@ -183,7 +183,7 @@ async fn child() {
             assert_eq!((info.prefix.as_str(), info.max_items, info.backend), ("env:v5", 6, "memory"));
             cache
                 .scope(async {
-                    (get_user(&db, 1).await, get_short(&db, 1).await, get_long(&db, 1).await);
+                    let _ = (get_user(&db, 1).await, get_short(&db, 1).await, get_long(&db, 1).await);
                     assert_eq!(left(&cache, "user:1").await, 600);
                     assert_eq!(left(&cache, "short:1").await, 15);
                     assert_eq!(left(&cache, "long:1").await, 7200);

@@ -278,15 +278,15 @@ async fn memoized_results_have_tags() {
     let (cache, db) = (Cache::for_test(), Source::new());
     cache
         .scope(async {
-            (tagged(&db, 1), tagged(&db, 2));
+            let _ = (tagged(&db, 1), tagged(&db, 2));
             cache.invalidate("sum:1").await.unwrap();
-            (tagged(&db, 1), tagged(&db, 2));
+            let _ = (tagged(&db, 1), tagged(&db, 2));
             assert_eq!(db.loads(), 3);
             cache.invalidate("of:20").await.unwrap();
-            (tagged(&db, 1), tagged(&db, 2));
+            let _ = (tagged(&db, 1), tagged(&db, 2));
             assert_eq!(db.loads(), 4);
             cache.invalidate("sums").await.unwrap();
-            (tagged(&db, 1), tagged(&db, 2));
+            let _ = (tagged(&db, 1), tagged(&db, 2));
             assert_eq!(db.loads(), 6);
             cache.advance(Duration::from_secs(3599));
             tagged(&db, 1);
@@ -316,18 +316,18 @@ async fn what_is_kept_can_be_chosen() {
             }
             assert_eq!(db.loads(), 4);
             cache.advance(Duration::from_secs(2));
-            (found(&db, 1).await, found(&db, 2).await);
+            let _ = (found(&db, 1).await, found(&db, 2).await);
             assert_eq!(db.loads(), 5);
 
             let db = Source::new();
-            (parsed(&db, "x").unwrap_err(), parsed(&db, "x").unwrap_err());
+            let _ = (parsed(&db, "x").unwrap_err(), parsed(&db, "x").unwrap_err());
             assert_eq!(db.loads(), 1);
             cache.advance(Duration::from_secs(2));
             parsed(&db, "x").unwrap_err();
             assert_eq!(db.loads(), 2);
 
             let db = Source::new();
-            (parsed_again(&db, "x").unwrap_err(), parsed_again(&db, "x").unwrap_err());
+            let _ = (parsed_again(&db, "x").unwrap_err(), parsed_again(&db, "x").unwrap_err());
             assert_eq!(db.loads(), 2, "an `Err` is not kept");
             assert_eq!(parsed_again(&db, ""), Ok(None));
             assert_eq!(parsed_again(&db, ""), Ok(None));

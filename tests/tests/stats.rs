@@ -37,7 +37,7 @@ async fn a_cache_counts_hits_misses_and_entries() {
             for id in [1, 1, 1, 2] {
                 get_user(&db, id).await.unwrap();
             }
-            (count(&db, 1), count(&db, 1));
+            let _ = (count(&db, 1), count(&db, 1));
             cache.advance(Duration::from_secs(10));
             cache.set("k", 1_u64).await.unwrap();
             cache.get::<u64>("k").await.unwrap();
@@ -48,7 +48,7 @@ async fn a_cache_counts_hits_misses_and_entries() {
             assert!(stats.bytes > 0);
             let (oldest, newest) = (stats.oldest.unwrap(), stats.newest.unwrap());
             assert_eq!(newest.duration_since(oldest).unwrap(), Duration::from_secs(10));
-            assert!(newest <= SystemTime::now() + Duration::from_secs(60));
+            assert!(oldest > SystemTime::UNIX_EPOCH);
             assert_eq!(stats.flights + stats.background + stats.evictions, 0);
         })
         .await;

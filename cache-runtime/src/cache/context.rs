@@ -25,8 +25,8 @@ tokio::task_local! {
 static SCOPES: AtomicBool = AtomicBool::new(false);
 static TENANTS: AtomicBool = AtomicBool::new(false);
 
-/// The global cache; `None` where it could not be built.
-static GLOBAL: OnceLock<Option<Cache>> = OnceLock::new();
+/// The global cache, or why it could not be built.
+static GLOBAL: OnceLock<Result<Cache, Error>> = OnceLock::new();
 
 /// Makes `cache` the one that annotated functions use.
 ///
@@ -38,7 +38,9 @@ static GLOBAL: OnceLock<Option<Cache>> = OnceLock::new();
 /// [`ErrorKind::AlreadyInitialized`] on a second call, or after the first use.
 pub fn init(cache: Cache) -> Result<(), Error> {
     let mut given = Some(cache);
-    GLOBAL.get_or_init(|| given.take());
+    if let Some(cache) = given.take() {
+        given = GLOBAL.set(Ok(cache)).err().and_then(Result::ok);
+    }
     match given {
         None => Ok(()),
         Some(_) => Err(Error::new(
@@ -59,34 +61,25 @@ pub fn cache() -> Result<Cache, Error> {
     {
         return Ok(cache);
     }
-    match global() {
-        Some(cache) => Ok(cache.clone()),
-        // Built again for its error: it says which variable is wrong.
-        None => Cache::build_now(&CacheConfig::from_env()?).and(Err(crate::engine::call::Refusal::NoCache.error())),
-    }
+    global().map(Clone::clone).map_err(Error::again)
 }
 
 #[inline]
-fn global() -> Option<&'static Cache> {
+fn global() -> Result<&'static Cache, &'static Error> {
     GLOBAL.get_or_init(first_use).as_ref()
 }
 
 #[cold]
-fn first_use() -> Option<Cache> {
+fn first_use() -> Result<Cache, Error> {
     #[cfg(debug_assertions)]
     {
         let problems = super::catalogue::catalogue().problems();
         if !problems.is_empty() {
-            report::warn_once("catalogue", &problems);
+            report::warn("catalogue", &problems);
         }
     }
-    match CacheConfig::from_env().and_then(|config| Cache::build_now(&config)) {
-        Ok(cache) => Some(cache),
-        Err(error) => {
-            report::warn_once("no cache, annotated functions call their source", &error);
-            None
-        }
-    }
+    // What is wrong is said by the first call that goes past the cache.
+    CacheConfig::from_env().and_then(|config| Cache::build_now(&config))
 }
 
 /// The tenant of the running task.
@@ -146,7 +139,7 @@ impl Call<'static> {
         if SCOPES.load(Ordering::Relaxed)
             && let Ok(cache) = SCOPED.try_with(Clone::clone)
         {
-            return Self::new(Some(Held::Owned(cache.core)), site, tenant());
+            return Self::new(Ok(Held::Owned(cache.core)), site, tenant());
         }
         Self::new(global().map(|cache| Held::Borrowed(&cache.core)), site, tenant())
     }
@@ -156,7 +149,7 @@ impl<'c> Call<'c> {
     /// A call on a given cache (`cache = expr`).
     #[inline]
     pub fn of(site: &'static Site, cache: &'c Cache) -> Self {
-        Self::new(Some(Held::Borrowed(&cache.core)), site, tenant())
+        Self::new(Ok(Held::Borrowed(&cache.core)), site, tenant())
     }
 }
 

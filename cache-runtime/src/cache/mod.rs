@@ -68,7 +68,7 @@ impl fmt::Debug for Cache {
 
 impl Cache {
     fn call(&self) -> Call<'_> {
-        Call::new(Some(Held::Borrowed(&self.core)), &DIRECT, context::tenant())
+        Call::new(Ok(Held::Borrowed(&self.core)), &DIRECT, context::tenant())
     }
 
     /// The value under `key`, cloned; `None` where there is none, it has expired, or it is of another type.

@@ -12,6 +12,7 @@ use super::load::{self, Fill, Load, Stopwatch};
 use super::read::{Mode, Patience, Step};
 use super::sink::Tags;
 use crate::cell::CellSet;
+use crate::error::Error;
 use crate::flight::{self, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::policy::Lifetime;
@@ -48,6 +49,8 @@ pub struct Batch<'a, S: BatchCached, K> {
     namespace: Option<Box<[u8]>>,
     life: Option<Lifetime>,
     loaded: Option<Loaded>,
+    /// When it began, where it replaces what is there.
+    refreshes: Option<u64>,
 }
 
 struct Loaded {
@@ -87,6 +90,7 @@ impl<'c> Call<'c> {
         let mut slots: Vec<_> = unique.iter().map(|_| None).collect();
         let mut missing = Vec::new();
         let mut patience = Patience::new(self.site.options.wait);
+        let began = self.core().filter(|_| mode == Mode::Refresh).map(|core| core.now());
         for index in order {
             slots[index] = Some(match self.read_within(mode, &keys[index], shape.one(), &mut patience).await {
                 Step::Done(ret) => match shape.one().split(ret) {
@@ -113,6 +117,32 @@ impl<'c> Call<'c> {
             namespace: None,
             life: None,
             loaded: None,
+            refreshes: began,
+        }
+    }
+
+    /// [`batch`](Self::batch), which fails where the cache cannot be used (`on_error = fail`).
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used; the body has not run.
+    pub async fn batch_or_fail<S, K>(
+        &'c self,
+        mode: Mode,
+        shape: S,
+        asked: Vec<K>,
+        render: impl Fn(&mut KeyWriter, &K),
+    ) -> Result<Batch<'c, S, K>, Error>
+    where
+        S: BatchCached,
+        K: Clone + Eq + Hash,
+    {
+        match self.failure() {
+            Some(error) => {
+                self.degraded();
+                Err(error)
+            }
+            None => Ok(self.batch(mode, shape, asked, render).await),
         }
     }
 }
@@ -205,7 +235,7 @@ where
                 leads.clear();
                 self.call.degraded();
                 let function = self.call.site.name;
-                report::warn_once(
+                report::warn(
                     "a batch function returned a list of another length than it was asked for",
                     &format_args!("`{function}`: its elements count as absent and are not stored"),
                 );
@@ -227,7 +257,8 @@ where
         let (Some(loaded), Some(core)) = (self.loaded.take(), self.call.core()) else { return };
         let options = &self.call.site.options;
         for (index, lead, template, cells) in loaded.leads {
-            let mut plan = load::Plan { cells, life: self.life, store: true, refused: false };
+            let mut plan =
+                load::Plan { cells, life: self.life, store: true, refused: false, refreshes: self.refreshes };
             let (stored, life, value) = match &self.slots[index] {
                 Slot::Found(value) => {
                     let tags = Tags::new(core, self.call.tenant(), &mut plan.cells, loaded.watch.as_deref());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::core::{Core, Function};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter};
+use crate::report;
 use crate::site::Site;
 use crate::tenant::Tenant;
 
@@ -28,25 +29,42 @@ impl Held<'_> {
 }
 
 /// Why a call goes past the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
-    /// The global cache could not be built.
-    NoCache,
+    /// The global cache could not be built, for this reason.
+    NoCache(&'static Error),
     /// Isolation is enforced and no tenant is in scope.
     NoTenant,
-    /// It is switched off, closed or told to fail by a test.
-    Off,
+    /// It is switched off on purpose: nothing is wrong.
+    Disabled,
+    /// It was closed, or a test told it to fail.
+    Down,
 }
 
 impl Refusal {
-    pub(crate) fn error(self) -> Error {
+    fn error(self, held: Option<&Held<'_>>) -> Error {
         match self {
-            Self::NoCache => Error::new(ErrorKind::Config, "the global cache could not be built from the environment"),
+            Self::NoCache(error) => error.again(),
             Self::NoTenant => Error::new(
                 ErrorKind::TenantRequired,
                 "tenant isolation is enforced and no tenant is in scope: wrap the call in `Tenant::new(..)?.scope(..)`",
             ),
-            Self::Off => Error::new(ErrorKind::Unavailable, "the cache is switched off or closed"),
+            Self::Disabled => {
+                Error::new(ErrorKind::Unavailable, "the cache is switched off (`enabled`, `CACHE_ENABLED`)")
+            }
+            Self::Down => held
+                .and_then(|held| held.core().usable().err())
+                .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the cache was not usable a moment ago")),
+        }
+    }
+
+    /// What is said once about it; `None` where nothing is wrong.
+    fn cause(self) -> Option<&'static str> {
+        match self {
+            Self::NoCache(_) => Some("no cache: annotated functions call their source"),
+            Self::NoTenant => Some("no tenant in scope: annotated functions call their source"),
+            Self::Down => Some("the cache is closed or fails: annotated functions call their source"),
+            Self::Disabled => None,
         }
     }
 }
@@ -61,22 +79,21 @@ pub struct Call<'c> {
 }
 
 impl<'c> Call<'c> {
-    pub(crate) fn new(held: Option<Held<'c>>, site: &'static Site, tenant: Option<Tenant>) -> Self {
+    pub(crate) fn new(held: Result<Held<'c>, &'static Error>, site: &'static Site, tenant: Option<Tenant>) -> Self {
         let tenant = if site.options.global_tenant { None } else { tenant };
-        let refusal = match &held {
-            None => Some(Refusal::NoCache),
-            Some(held) => {
-                let core = held.core();
-                if !core.serves() {
-                    Some(Refusal::Off)
-                } else if core.settings.enforce_tenant && tenant.is_none() && !site.options.global_tenant {
-                    Some(Refusal::NoTenant)
-                } else {
-                    None
-                }
-            }
+        let held = match held {
+            Ok(held) => held,
+            Err(error) => return Self { held: None, site, tenant, refusal: Some(Refusal::NoCache(error)) },
         };
-        Self { held, site, tenant, refusal }
+        let core = held.core();
+        let refusal = if !core.serves() {
+            Some(if core.settings.enabled { Refusal::Down } else { Refusal::Disabled })
+        } else if core.settings.enforce_tenant && tenant.is_none() && !site.options.global_tenant {
+            Some(Refusal::NoTenant)
+        } else {
+            None
+        };
+        Self { held: Some(held), site, tenant, refusal }
     }
 
     /// The cache, unless the call goes past it.
@@ -89,24 +106,25 @@ impl<'c> Call<'c> {
     /// no tenant does not say whose entries are meant.
     pub(crate) fn reachable(&self) -> Option<&Arc<Core>> {
         match self.refusal {
-            None | Some(Refusal::Off) => self.held.as_ref().map(Held::core),
-            Some(Refusal::NoCache | Refusal::NoTenant) => None,
+            None | Some(Refusal::Disabled | Refusal::Down) => self.held.as_ref().map(Held::core),
+            Some(Refusal::NoCache(_) | Refusal::NoTenant) => None,
         }
     }
 
-    pub(crate) fn refusal(&self) -> Option<Refusal> {
-        self.refusal
+    /// The failure that `on_error = fail` returns. A cache that is switched off on purpose is none.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match self.refusal {
+            None | Some(Refusal::Disabled) => None,
+            Some(refusal) => Some(refusal.error(self.held.as_ref())),
+        }
     }
 
     /// The cache, for a direct call, which is told why it cannot have it.
     pub(crate) fn required(&self) -> Result<&Arc<Core>, Error> {
         match (&self.held, self.refusal) {
             (Some(held), None) => Ok(held.core()),
-            (Some(held), Some(Refusal::Off)) => {
-                held.core().usable()?;
-                Err(Refusal::Off.error())
-            }
-            (_, refusal) => Err(refusal.unwrap_or(Refusal::NoCache).error()),
+            (held, Some(refusal)) => Err(refusal.error(held.as_ref())),
+            (None, None) => Err(Error::new(ErrorKind::Unavailable, "there is no cache")),
         }
     }
 
@@ -121,15 +139,20 @@ impl<'c> Call<'c> {
         self.held.as_ref().map(|held| held.core().function(self.site))
     }
 
+    /// Counts a call that the cache could not serve, and says so once per cause and interval.
     pub(crate) fn degraded(&self) {
-        match self.refusal {
-            // Switched off on purpose is not degraded.
-            Some(Refusal::Off) if self.held.as_ref().is_some_and(|held| !held.core().settings.enabled) => {}
-            _ => {
-                if let Some(function) = self.function() {
-                    function.counters.degraded.increment();
-                }
+        if matches!(self.refusal, Some(Refusal::Disabled)) {
+            return;
+        }
+        match self.function() {
+            Some(function) => function.counters.degraded.increment(),
+            None => {
+                self.site.past.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
+        }
+        if let Some((refusal, cause)) = self.refusal.and_then(|refusal| Some((refusal, refusal.cause()?))) {
+            let (function, error) = (self.site.name, refusal.error(self.held.as_ref()));
+            report::warn(cause, &format_args!("`{function}`: {error}"));
         }
     }
 
@@ -148,7 +171,7 @@ impl<'c> Call<'c> {
     /// The physical key of a logical one (`key_with`).
     pub fn key_from(&self, key: impl Into<Key>) -> KeyWriter {
         let key = key.into();
-        let template = self.site.versioned(key.template());
+        let template = self.site.computed(key.template());
         let mut writer = match self.core() {
             Some(core) => core.writer(self.tenant(), template),
             None => KeyWriter::new(template),
@@ -176,7 +199,9 @@ impl<'c> Call<'c> {
 
     /// The function's counters.
     pub fn stats(&self) -> crate::stats::FunctionStats {
-        self.function().map(|function| function.counters.snapshot()).unwrap_or_default()
+        let mut stats = self.function().map(|function| function.counters.snapshot()).unwrap_or_default();
+        stats.degraded += self.site.past.load(std::sync::atomic::Ordering::Relaxed);
+        stats
     }
 
     /// A call that owns its cache, for what outlives this one.

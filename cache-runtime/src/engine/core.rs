@@ -173,6 +173,18 @@ impl Core {
         removed
     }
 
+    /// Removes what was stored before `began`, or at that very moment. Call it under the key's lock.
+    #[must_use = "to be dropped where no lock is held"]
+    pub(crate) fn remove_older(&self, physical: &[u8], began: Nanos) -> Removed {
+        let mut removed = Removed::new();
+        self.each_store(|map| {
+            if map.get(physical).is_some_and(|record| record.created <= began) {
+                removed.extend(map.remove(physical));
+            }
+        });
+        removed
+    }
+
     /// The valid record under a physical key. One that is not valid stays: this is called under the key's lock, where
     /// nothing of the user's may be dropped.
     pub(crate) fn valid(&self, store: &Store, physical: &[u8]) -> Option<Arc<Record>> {
@@ -279,20 +291,17 @@ impl Core {
         let now = self.now();
         let mut removed = Vec::new();
         self.each_store(|map| removed.extend(map.sweep(&mut |_, record| !record.is_valid(now))));
+        let swept = removed.len() as u64;
+        // Their cells are free only once they are gone.
+        drop(removed);
         self.cells.sweep();
-        removed.len() as u64
+        swept
     }
 }
 
-/// A function's name for its cell: unique even where a module has two of the same name in function bodies.
+/// A function's name for its cell. The line tells apart what one place cannot: functions of a macro, for one.
 pub(crate) fn function_name(site: &Site) -> Vec<u8> {
-    let mut name = Vec::with_capacity(site.module.len() + site.name.len() + 12);
-    name.extend_from_slice(site.module.as_bytes());
-    name.push(0);
-    name.extend_from_slice(site.name.as_bytes());
-    name.push(0);
-    name.extend_from_slice(&site.line.to_le_bytes());
-    name
+    [site.place().as_bytes(), &[0], &site.line.to_le_bytes()].concat()
 }
 
 /// Sixteen random bits, good enough to spread expiries.

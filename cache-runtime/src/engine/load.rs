@@ -33,6 +33,8 @@ pub struct Load<'a, S: Cached> {
     watch: Option<Arc<Watch>>,
     namespace: Option<Box<[u8]>>,
     life: Option<Lifetime>,
+    /// When it began, for a load that replaces what is there.
+    pub(super) refreshes: Option<Nanos>,
 }
 
 impl<'a, S: Cached> Load<'a, S> {
@@ -42,7 +44,17 @@ impl<'a, S: Cached> Load<'a, S> {
             (Some(core), Some(_)) if call.site.options.result_tags => Some(Arc::new(core.cells.watch())),
             _ => None,
         };
-        Self { call, shape, lead, template, cells: CellSet::default(), watch, namespace: None, life: None }
+        Self {
+            call,
+            shape,
+            lead,
+            template,
+            cells: CellSet::default(),
+            watch,
+            namespace: None,
+            life: None,
+            refreshes: None,
+        }
     }
 
     fn core(&self) -> Option<&'a Arc<Core>> {
@@ -168,6 +180,8 @@ pub(crate) struct Plan {
     pub(crate) store: bool,
     /// A tag of it was invalidated while it was loaded.
     pub(crate) refused: bool,
+    /// When it began, for a load that replaces what is there.
+    pub(crate) refreshes: Option<Nanos>,
 }
 
 /// Takes what depends on the value: tags, ttl, and whether to store it.
@@ -211,14 +225,14 @@ impl<'f> Fill<'f> {
 
 impl<'a, S: Cached> Done<'a, S> {
     fn new(load: Load<'a, S>, ret: S::Ret, cost: Nanos) -> Self {
-        let Load { call, shape, lead, template, cells, watch, life, .. } = load;
+        let Load { call, shape, lead, template, cells, watch, life, refreshes, .. } = load;
         let split = shape.split(ret);
         if matches!(split, Split::Err(_))
             && let Some(function) = call.function()
         {
             function.counters.errors.increment();
         }
-        let plan = Plan { cells, life, store: true, refused: false };
+        let plan = Plan { cells, life, store: true, refused: false, refreshes };
         Self { call, shape, lead, template, split, cost, plan, watch }
     }
 
@@ -281,14 +295,15 @@ pub(crate) fn land(
 ) {
     let function = core.function(call.site);
     let Some(stored) = stored else {
-        lead.land(Landing::Nothing, || ());
+        lead.land(Landing::Nothing, &CellSet::default(), |_| ());
         return;
     };
     let counters = &function.counters;
     let failed = matches!(stored, Stored::Err(_));
-    let live = !plan.refused && plan.cells.is_live();
+    let cells = plan.cells.clone();
+    let live = !plan.refused && cells.is_live();
     let record = if plan.store && live {
-        record(core, call, lead.key(), stored.clone(), life, template, cost, plan.cells, bytes)
+        record(core, call, lead.key(), stored.clone(), life, template, cost, plan.cells.clone(), bytes)
     } else {
         if !live {
             counters.refused.increment();
@@ -302,13 +317,16 @@ pub(crate) fn land(
     let wanted = record.is_some();
     // Late joiners wait for tags that only a value has.
     let late = !plan.refused && matches!(stored, Stored::Some(_));
-    let landed = lead.land(Landing::Shared { stored, late }, || match record {
-        Some(record) => store.map().insert(key, Arc::new(record)),
+    let landing = Landing::Shared { stored, late };
+    let (filled, _removed) = lead.land(landing, &cells, |open| match record {
+        Some(record) if open => (true, store.map().insert(key, Arc::new(record))),
         // The source has answered: whatever else is under the key is not its answer. Errors leave it alone.
-        None if !failed => core.remove_everywhere(&key),
-        None => Removed::new(),
+        _ if failed => (false, Removed::new()),
+        _ if open => (false, core.remove_everywhere(&key)),
+        // A refresh that another one has overtaken: what was there before this one is not to stay until that one lands.
+        _ => (false, plan.refreshes.map_or_else(Removed::new, |began| core.remove_older(&key, began))),
     });
-    if wanted && landed.is_none() {
+    if wanted && !filled {
         counters.refused.increment();
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use super::call::{Call, Refusal};
+use super::call::Call;
 use super::core::{Core, Function};
 use super::load::Load;
 use crate::clock::{Nanos, after, alive_now};
@@ -168,11 +168,10 @@ impl Call<'_> {
     ///
     /// The cache cannot be used.
     pub async fn read_or_fail<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Result<Step<'_, S>, Error> {
-        match self.refusal() {
-            Some(Refusal::Off) if self.required().is_ok() => Ok(self.read(mode, key, shape).await),
-            Some(refusal) => {
+        match self.failure() {
+            Some(error) => {
                 self.degraded();
-                Err(refusal.error())
+                Err(error)
             }
             None => Ok(self.read(mode, key, shape).await),
         }
@@ -248,7 +247,7 @@ impl Call<'_> {
         if shape.hides_result() {
             self.degraded();
             let function = self.site.name;
-            report::warn_once(
+            report::warn(
                 "a type parameter stands for a `Result`",
                 &format_args!(
                     "`{function}` is not cached there: it returns a type parameter; bound it by `cache_runtime::Plain`"
@@ -257,8 +256,11 @@ impl Call<'_> {
             return self.alone(shape, key);
         }
         if mode == Mode::Refresh {
+            let began = core.now();
             let lead = core.flights.displace(key.as_bytes(), key.template());
-            return self.lead(shape, lead, key);
+            let mut load = Load::new(self, shape, Some(lead), key.template());
+            load.refreshes = Some(began);
+            return Next::Step(Step::Load(load));
         }
         core.function(self.site).tally().inspect(|counters| counters.misses.increment());
         self.begin(core, key, shape, patience)

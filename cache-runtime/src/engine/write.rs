@@ -117,11 +117,16 @@ impl<'c, S: Returned> Write<'c, S> {
     ///
     /// The cache cannot be used; the body has not run.
     pub async fn begin_or_fail(&mut self) -> Result<(), Error> {
-        if let Some(refusal) = self.guard.call.refusal() {
-            return Err(refusal.error());
+        match self.guard.call.failure() {
+            Some(error) => {
+                self.guard.call.degraded();
+                Err(error)
+            }
+            None => {
+                self.begin().await;
+                Ok(())
+            }
         }
-        self.begin().await;
-        Ok(())
     }
 
     /// Runs the body.
@@ -184,8 +189,8 @@ impl<'c, S: Returned> Written<'c, S> {
     }
 
     fn told(&self) -> Result<(), Error> {
-        match self.write.guard.call.refusal() {
-            Some(refusal) if self.succeeded => Err(refusal.error()),
+        match self.write.guard.call.failure() {
+            Some(error) if self.succeeded => Err(error),
             _ => Ok(()),
         }
     }

@@ -204,10 +204,32 @@ pub fn capture<T: Clone>(value: &T) -> T {
     value.clone()
 }
 
+/// An argument that background work can own.
+#[diagnostic::on_unimplemented(
+    message = "background work cannot own `{Self}`",
+    label = "cannot be owned",
+    note = "work in the background outlives the call: the argument must be `Clone` (or `ToOwned`), `Send` and `'static`",
+    note = "or recache with `recache_mode = await`, which borrows"
+)]
+pub trait Ownable {
+    /// What owns it.
+    type Owned;
+    /// Makes it owned.
+    fn own(&self) -> Self::Owned;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ToOwned + ?Sized> Ownable for T {
+    type Owned = T::Owned;
+    fn own(&self) -> T::Owned {
+        self.to_owned()
+    }
+}
+
 /// An argument that outlives the call.
 #[inline]
-pub fn own<T: ToOwned + ?Sized>(value: &T) -> T::Owned {
-    value.to_owned()
+pub fn own<T: Ownable + ?Sized>(value: &T) -> T::Owned {
+    value.own()
 }
 
 /// Calls `f` with the value, so that a closure's parameter has its type.
@@ -265,19 +287,54 @@ where
     }
 }
 
-/// Evidence that a function can return the cache's own error. The result knows how.
-pub fn carries_error<V, R: Failure, O: Presence, A: HandOut<V>>(
-    shape: Shape<V, R, O, A>,
-) -> impl FnOnce(Error) -> RetOf<V, R, O, A>
+/// The cache's own error as the function returns it; evidence that it can.
+pub fn fail<V, R: Failure, O: Presence, A: HandOut<V>>(shape: Shape<V, R, O, A>, error: Error) -> RetOf<V, R, O, A>
 where
     Shape<V, R, O, A>: CarriesError<Ret = RetOf<V, R, O, A>>,
 {
-    move |error| shape.carry(error)
+    shape.carry(error)
 }
 
-/// The cache's own error as the function returns it.
-pub fn fail<S: CarriesError>(shape: S, error: Error) -> S::Ret {
-    shape.carry(error)
+/// Errors that the cache can keep (`ttl_err`).
+#[diagnostic::on_unimplemented(
+    message = "`ttl_err` has nothing to keep",
+    label = "no error that can be kept",
+    note = "the function must return a `Result<_, E>` with `E: Clone + Send + Sync + 'static`"
+)]
+pub trait KeepsErrors {}
+impl<V, E, O, A> KeepsErrors for Shape<V, crate::shape::FallibleShared<E>, O, A> {}
+
+/// Evidence for `ttl_err`.
+pub fn keeps_errors<S: KeepsErrors>(_: S) {}
+
+/// Values that may be absent (`ttl_none`).
+#[diagnostic::on_unimplemented(
+    message = "`ttl_none` has nothing to keep",
+    label = "no `None` here",
+    note = "the function must return an `Option`, bare or in a `Result`"
+)]
+pub trait MayBeAbsent {}
+impl<V, R, A> MayBeAbsent for Shape<V, R, crate::shape::Maybe, A> {}
+
+/// Evidence for `ttl_none`.
+pub fn may_be_absent<S: MayBeAbsent>(_: S) {}
+
+/// Stores what the caller claims, over whatever is there. The shape is the evidence for the value's bounds.
+///
+/// # Errors
+///
+/// The cache cannot be used, or the value is heavier than the store.
+pub async fn store<S: Cached>(_: S, target: PutTarget<S::Value>, value: impl Put<S::Value>) -> Result<(), Error> {
+    target.store(value).await
+}
+
+/// [`store`] for synchronous functions.
+///
+/// # Errors
+///
+/// As [`store`].
+pub fn store_now<S: Cached>(_: S, target: PutTarget<S::Value>, value: impl Put<S::Value>) -> Result<(), Error> {
+    target.store_now(value)
 }
 
 /// A verb of a synchronous function: done already. `.await` it, or take it with [`wait`](Self::wait).

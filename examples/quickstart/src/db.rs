@@ -11,11 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-
-/// Threads that may be busy with the database at once.
-const THREADS: usize = 4;
 
 const USER_PAGE: &str = "
     SELECT u.id, u.name, u.version, o.id, o.name, o.version,
@@ -88,7 +84,6 @@ pub(crate) struct Db(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    threads: Semaphore,
     /// SQLite has one writer at a time.
     writer: Mutex<Connection>,
     queries: AtomicU64,
@@ -103,7 +98,6 @@ impl Db {
             Ok(Self(Arc::new(Inner {
                 path,
                 idle: Mutex::default(),
-                threads: Semaphore::new(THREADS),
                 writer: Mutex::new(writer),
                 queries: AtomicU64::new(0),
             })))
@@ -201,7 +195,8 @@ impl Db {
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
         self.0.queries.fetch_add(1, Relaxed);
-        self.on_a_thread(move |db| {
+        let Self(db) = self.clone();
+        blocking(move || {
             let free = lock(&db.idle).pop();
             let connection = free.map_or_else(|| open(&db.path), Ok)?;
             let answer = query(&connection);
@@ -216,20 +211,12 @@ impl Db {
         &self,
         change: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, DbError> {
-        self.on_a_thread(move |db| Ok(change(&mut lock(&db.writer))?)).await
-    }
-
-    /// Async tasks must not block; these threads may.
-    async fn on_a_thread<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, DbError> + Send + 'static,
-    ) -> Result<T, DbError> {
-        let _turn = self.0.threads.acquire().await.map_err(|closed| DbError(closed.to_string().into()))?;
-        let db = self.clone();
-        blocking(move || work(&db.0)).await
+        let Self(db) = self.clone();
+        blocking(move || Ok(change(&mut lock(&db.writer))?)).await
     }
 }
 
+/// Async tasks must not block; the threads that this runs `work` on may. `main` says how many there are.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, DbError> + Send + 'static) -> Result<T, DbError> {
     spawn_blocking(work).await.unwrap_or_else(|panicked| Err(DbError(panicked.to_string().into())))
 }

@@ -147,8 +147,6 @@ impl Client {
                 self.signs.stop.store(true, Relaxed);
                 return Err(error);
             }
-            // The next request has yet to arrive; other tasks have theirs.
-            tokio::task::yield_now().await;
         }
         Ok(self)
     }

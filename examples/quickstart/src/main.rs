@@ -61,9 +61,11 @@ enum EngineName {
     Moka,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Options::parse()).await {
+fn main() -> ExitCode {
+    let options = Options::parse();
+    // Four threads that may block: so many connections has the database.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(4).build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(options))) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");

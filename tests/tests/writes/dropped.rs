@@ -96,7 +96,7 @@ async fn a_write_invalidates_its_tags() {
     let (cache, db) = (Cache::for_test(), Source::new());
     cache
         .scope(async {
-            (get_profile(&db, 1).await, get_profile(&db, 2).await);
+            let _ = (get_profile(&db, 1).await, get_profile(&db, 2).await);
             let written = functions::rename(&db, 1, "new").await;
             assert_eq!(written, Row { name: "new".to_owned(), version: 2, ..Row::fresh(1) });
             assert_eq!(get_profile(&db, 1).await, written);
