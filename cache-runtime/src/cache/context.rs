@@ -61,7 +61,7 @@ pub fn cache() -> Result<Cache, Error> {
     {
         return Ok(cache);
     }
-    global().map(Clone::clone).map_err(Error::again)
+    global().cloned().map_err(Error::again)
 }
 
 #[inline]

@@ -21,6 +21,9 @@ use crate::report;
 use crate::shape::{BatchCached, Cached, Collection};
 use crate::tags::Watch;
 
+/// Says of a list's element which it is.
+type By<'a, V, K> = Box<dyn Fn(&V) -> K + Send + Sync + 'a>;
+
 /// What is known of one element.
 enum Slot<V> {
     Found(Arc<V>),
@@ -44,7 +47,7 @@ pub struct Batch<'a, S: BatchCached, K> {
     slots: Vec<Slot<<S::One as Cached>::Value>>,
     /// Indices into `unique` of what the body is asked for.
     missing: Vec<usize>,
-    by: Option<Box<dyn Fn(&S::Out) -> K + Send + Sync + 'a>>,
+    by: Option<By<'a, S::Out, K>>,
     tags: HashMap<usize, CellSet>,
     namespace: Option<Box<[u8]>>,
     life: Option<Lifetime>,

@@ -334,10 +334,13 @@ impl Function {
     }
 }
 
+/// Functions that are next to each other.
+type Chunk = Box<[OnceLock<Function>]>;
+
 /// Functions by their index: two look-ups without a lock.
 #[derive(Debug)]
 struct Functions {
-    chunks: Box<[OnceLock<Box<[OnceLock<Function>]>>]>,
+    chunks: Box<[OnceLock<Chunk>]>,
 }
 
 const CHUNK: usize = 64;

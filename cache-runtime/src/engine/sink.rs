@@ -136,6 +136,9 @@ pub(crate) fn render(write: impl FnOnce(&mut KeyWriter)) -> KeyWriter {
     writer
 }
 
+/// A cell and its name.
+pub(crate) type NamedCell = (Box<[u8]>, Arc<Cell>);
+
 /// Takes the tags of an entry. After the load, tags that were invalidated since it began refuse the fill.
 #[derive(Debug)]
 pub struct Tags<'t> {
@@ -146,7 +149,7 @@ pub struct Tags<'t> {
     pub(crate) watch: Option<&'t Watch>,
     pub(crate) refused: bool,
     /// Names and cells, for a write-through, which replaces them.
-    pub(crate) named: Option<&'t mut Vec<(Box<[u8]>, Arc<Cell>)>>,
+    pub(crate) named: Option<&'t mut Vec<NamedCell>>,
 }
 
 impl<'t> Tags<'t> {

@@ -21,7 +21,7 @@ impl Moka {
     pub(crate) fn new(bounds: Bounds, evictions: Evictions) -> Self {
         let cache = Cache::builder()
             .max_capacity(bounds.capacity())
-            .weigher(|_key: &Box<[u8]>, record: &Arc<Record>| record.weight)
+            .weigher(|_, record: &Arc<Record>| record.weight)
             .eviction_listener(move |_key, _record, cause| {
                 if cause == RemovalCause::Size {
                     count(&evictions, 1);

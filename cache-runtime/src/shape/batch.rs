@@ -1,5 +1,6 @@
 //! What a batch function returns and takes: collections told apart as single values are.
 
+use super::Marker;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
@@ -14,11 +15,11 @@ use super::{
 
 /// A batch's return type after `Result`: collection `C` of `V`.
 #[derive(Debug)]
-pub struct Collected<V, C, R>(PhantomData<fn() -> (V, C, R)>);
+pub struct Collected<V, C, R>(Marker<(V, C, R)>);
 
 /// A classified batch return type.
 #[derive(Debug)]
-pub struct BatchShape<V, C, R, A>(PhantomData<fn() -> (V, C, R, A)>);
+pub struct BatchShape<V, C, R, A>(Marker<(V, C, R, A)>);
 
 impl<K, V, S, R> AfterResult<HashMap<K, V, S>, R> {
     /// Peels the collection.
@@ -94,7 +95,7 @@ pub trait BatchCached: Copy + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct CheckedBatch<V, C, R, A> {
     bytes: fn(&V) -> u64,
-    marker: PhantomData<fn() -> (V, C, R, A)>,
+    marker: Marker<(V, C, R, A)>,
 }
 
 impl<V, C, R, A> Clone for CheckedBatch<V, C, R, A> {

@@ -1,6 +1,9 @@
 //! What a function returns, told apart by traits and never by spelling: `Result`, then `Option`, then `Arc` are peeled
 //! off until the stored type is left. Pure types; no value is touched before a load has run.
 
+/// A type that stands for others and holds none of them: always `Send` and `Sync`.
+type Marker<T> = std::marker::PhantomData<fn() -> T>;
+
 mod batch;
 mod bounds;
 mod cached;

@@ -1,6 +1,7 @@
 //! Classification by method look-up: an inherent method on `Probe<Result<T, E>>` wins over the trait method that every
 //! other `Probe<T>` has.
 
+use super::Marker;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -10,15 +11,15 @@ pub struct Probe<R: ?Sized>(PhantomData<fn() -> Box<R>>);
 
 /// What is left of a return type after `Result`.
 #[derive(Debug)]
-pub struct AfterResult<V, R>(PhantomData<fn() -> (V, R)>);
+pub struct AfterResult<V, R>(Marker<(V, R)>);
 
 /// What is left of a return type after `Option`.
 #[derive(Debug)]
-pub struct AfterOption<V, R, O>(PhantomData<fn() -> (V, R, O)>);
+pub struct AfterOption<V, R, O>(Marker<(V, R, O)>);
 
 /// A classified return type: `V` is stored, and `R`, `O`, `A` say what it was wrapped in.
 #[derive(Debug)]
-pub struct Shape<V, R, O, A>(PhantomData<fn() -> (V, R, O, A)>);
+pub struct Shape<V, R, O, A>(Marker<(V, R, O, A)>);
 
 impl<V, R, O, A> Clone for Shape<V, R, O, A> {
     fn clone(&self) -> Self {
