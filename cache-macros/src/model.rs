@@ -28,6 +28,8 @@ pub(crate) struct Read {
     pub(crate) settings: Vec<Setting>,
     /// `on_error = fail`, with the place that asked for it.
     pub(crate) fails: Option<Span>,
+    /// What options ask of the return type: the runtime's evidence, and the option's place.
+    pub(crate) evidence: Vec<(&'static str, Span)>,
     /// Parameters that key, namespace or `cache` name: what the verbs take.
     pub(crate) selecting: Uses,
     /// Those of `selecting` and whatever else storing a value mentions.
@@ -168,6 +170,8 @@ impl Uses {
 pub(crate) enum Element {
     Text(Text),
     Expr(OfValue),
+    /// A resource's type, which knows its template, and the expression for the tag.
+    Resource(Path, OfValue),
 }
 
 /// An expression over parameters and perhaps the result.
@@ -183,7 +187,7 @@ impl Element {
     pub(crate) fn uses(&self) -> &Uses {
         match self {
             Self::Text(text) => &text.uses,
-            Self::Expr(expr) => &expr.uses,
+            Self::Expr(expr) | Self::Resource(_, expr) => &expr.uses,
         }
     }
 }

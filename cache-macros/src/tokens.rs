@@ -91,12 +91,21 @@ pub(crate) fn clone_moved(tokens: TokenStream, runtime: &syn::Path, is_owned: &d
 
 /// Replaces the identifier `self`, which async-trait renames in bodies but not in attributes.
 pub(crate) fn rename_self(tokens: TokenStream, to: &Ident) -> TokenStream {
+    rename(tokens, &Ident::new("self", Span::call_site()), to)
+}
+
+/// Replaces one identifier, wherever it stands; the new one is seen where the old one was.
+pub(crate) fn rename(tokens: TokenStream, from: &Ident, to: &Ident) -> TokenStream {
     tokens
         .into_iter()
         .map(|tree| match tree {
-            TokenTree::Ident(ident) if ident == "self" => TokenTree::Ident(to.clone()),
+            TokenTree::Ident(ident) if ident == *from => {
+                let mut to = to.clone();
+                to.set_span(to.span().located_at(ident.span()));
+                TokenTree::Ident(to)
+            }
             TokenTree::Group(group) => {
-                let mut inner = Group::new(group.delimiter(), rename_self(group.stream(), to));
+                let mut inner = Group::new(group.delimiter(), rename(group.stream(), from, to));
                 inner.set_span(group.span());
                 TokenTree::Group(inner)
             }

@@ -104,9 +104,30 @@ fn number(digits: &str) -> Option<Option<u64>> {
     is_number.then(|| digits.parse().ok())
 }
 
+/// A duration as people write it: `5m`, `1h30m`, `250ms`.
+pub(crate) fn spoken(span: Duration) -> String {
+    let mut left = span.as_millis();
+    let mut text = String::new();
+    for (unit, ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if left >= ms {
+            text.push_str(&format!("{}{unit}", left / ms));
+            left %= ms;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spoken_durations_parse_back() {
+        for (text, ms) in [("5m", 300_000), ("1h30m", 5_400_000), ("250ms", 250), ("2d1s", 172_801_000), ("0s", 0)] {
+            assert_eq!(spoken(Duration::from_millis(ms)), text);
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)));
+        }
+    }
 
     #[test]
     fn durations_that_can_be_read() {

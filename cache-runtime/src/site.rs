@@ -278,6 +278,12 @@ impl Site {
         &self.placed().0
     }
 
+    /// [`place`](Self::place) as a path: `shop::users::Repo.find`.
+    pub(crate) fn path(&self) -> String {
+        let inner = self.place().split_once(':').map_or(self.name, |(_, inner)| inner);
+        format!("{}::{inner}", self.module)
+    }
+
     fn placed(&self) -> &(String, u64) {
         self.place.get_or_init(|| {
             let text = place(self.module, self.name, self.here.map(|here| here()));

@@ -163,7 +163,6 @@ fn a_synchronous_function_needs_no_runtime() {
     });
 }
 
-#[cfg(any())] // F9
 mod nested {
     use super::*;
 

@@ -26,10 +26,11 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
     };
     combinations(args, errors);
     let resource = args.expr("resource").and_then(|expr| key::resource(expr, args, &scope, errors));
-    let derived = resource.as_ref().filter(|_| !args.wrote("tags")).map(key::resource_tag);
+    let derived = resource.as_ref().filter(|_| !args.wrote("tags"));
+    let derived = derived.map(|resource| Element::Resource(resource.path.clone(), key::resource_tag(resource)));
     let key = key::key(args, &scope, &skipped, batch.as_ref(), resource, memoize, errors);
     let tags = match derived {
-        Some(tag) => vec![Element::Expr(tag)],
+        Some(tag) => vec![tag],
         None => {
             let scope = Scope { what: "tag", when: When::After, ..scope };
             args.list("tags").iter().filter_map(|expr| scope.element(expr, errors)).collect()
@@ -84,6 +85,7 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
         batch,
         settings: settings(args),
         fails: (args.word("on_error") == Some("fail")).then(|| ends(&function.output).0),
+        evidence: evidence(args),
         selecting,
         storing,
     })
@@ -137,6 +139,7 @@ pub(crate) fn guess(args: &Args, function: &Function) -> Read {
         batch,
         settings: Vec::new(),
         fails: None,
+        evidence: Vec::new(),
         selecting,
         storing,
     }
@@ -164,6 +167,15 @@ fn combinations(args: &Args, errors: &mut Errors) {
     }
     needs(args, "suffix", "resource", "resource = user(user_id)", errors);
     needs(args, "by", "each", "each(id in ids)", errors);
+    if args.each().is_some() && args.get("ttl_err").is_some() {
+        at_option(
+            args,
+            "ttl_err",
+            Message::new("`ttl_err` has no effect with `each`: an `Err` is about all elements, and is never kept")
+                .help("remove `ttl_err`"),
+            errors,
+        );
+    }
     let conflicts = errors.len();
     needs(args, "stale", "ttl", "ttl = \"5m\"", errors);
     needs(args, "early_ttl", "ttl", "ttl = \"5m\"", errors);
@@ -248,6 +260,20 @@ fn ttl(args: &Args, scope: &Scope<'_>, errors: &mut Errors) -> (Option<Ttl>, Use
         _ => Uses::default(),
     };
     (ttl, uses)
+}
+
+/// Options that mean nothing for most return types. A batch's elements may always be absent, and `"0s"` is the default of
+/// `ttl_err`.
+fn evidence(args: &Args) -> Vec<(&'static str, Span)> {
+    let mut list = Vec::new();
+    let is_batch = args.each().is_some();
+    if let Some(opt) = args.get("ttl_none").filter(|_| !is_batch) {
+        list.push(("may_be_absent", opt.name.span()));
+    }
+    if let Some(opt) = args.get("ttl_err").filter(|_| args.ms("ttl_err") != Some(0)) {
+        list.push(("keeps_errors", opt.name.span()));
+    }
+    list
 }
 
 fn settings(args: &Args) -> Vec<Setting> {

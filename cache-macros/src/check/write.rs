@@ -34,7 +34,7 @@ pub(crate) fn write(args: &Args, function: &Function, errors: &mut Errors) -> Op
             None => arguments,
         };
         found.tokens = quote!(#path::tag(#renamed));
-        tags.push(Element::Expr(found));
+        tags.push(Element::Resource(path, found));
     }
     let put = args.expr("put").and_then(|expr| put(expr, &scope, errors));
     let recache = args.list("recache").iter().filter_map(|expr| recache(expr, &scope, errors)).collect();

@@ -21,8 +21,12 @@ pub(super) fn statements(
     let Some(Batch { element, param, elements, by }) = &plan.batch else { return TokenStream::new() };
     let p = cx.p();
     let at = cx.at(site);
-    let shape = shape(cx);
-    let write = key(cx, plan, element);
+    let mut shape = shape(cx);
+    if plan.fails.is_some() {
+        let raw = cx.shape();
+        shape = q!(#raw let raw = shape; #shape);
+    }
+    let write = key(cx, plan, element, site);
     let by = by.as_ref().map(|by| q!(batch.by(#by);));
     let own = |used: bool| used.then(|| q!(let #element = #p::capture(#element);));
     let before: TokenStream =
@@ -52,7 +56,16 @@ pub(super) fn statements(
     });
     let captured = &captures.before;
     let (place, missing) = missing(cx, *param, elements);
-    let look_up = q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await);
+    let look_up = if plan.fails.is_some() {
+        q!(
+            match at.batch_or_fail(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await {
+                ::core::result::Result::Ok(batch) => batch,
+                ::core::result::Result::Err(error) => return #p::fail(raw, error),
+            }
+        )
+    } else {
+        q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await)
+    };
     let run = q!(
         if let ::core::result::Result::Err(early) = batch.run(runnable).await {
             return early;
@@ -104,7 +117,7 @@ pub(super) fn statements(
 }
 
 /// The closure body that writes the key of one element.
-pub(super) fn key(cx: &Cx<'_>, plan: &Read, element: &Ident) -> TokenStream {
+fn key(cx: &Cx<'_>, plan: &Read, element: &Ident, site: &TokenStream) -> TokenStream {
     let p = cx.p();
     match &plan.key {
         Key::Computed(function, arguments) => {
@@ -112,17 +125,17 @@ pub(super) fn key(cx: &Cx<'_>, plan: &Read, element: &Ident) -> TokenStream {
             q!(let #element = #p::capture(#element); w.key(#built);)
         }
         Key::Resource(_) => {
-            let body = key::key(cx, &plan.key);
+            let body = key::key(cx, &plan.key, site);
             q!(let #element = #p::capture(#element); #body)
         }
-        _ => key::key(cx, &plan.key),
+        _ => key::key(cx, &plan.key, site),
     }
 }
 
 /// An expression gets the element by value, a template looks at it.
 fn needs_owned(element: &crate::model::Element) -> bool {
     let uses: &Uses = element.uses();
-    uses.element && matches!(element, crate::model::Element::Expr(_))
+    uses.element && !matches!(element, crate::model::Element::Text(_))
 }
 
 /// The batch's shape with the evidence that its elements can be stored.

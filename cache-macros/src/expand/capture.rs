@@ -29,6 +29,8 @@ pub(super) struct Captures {
     /// After the body.
     pub(super) after: TokenStream,
     leaves: BTreeMap<String, Ident>,
+    /// What `self` is called in expressions, where it was captured as a whole.
+    this: Option<(Ident, Ident)>,
     /// Names that are mentioned once, so that what mentions them may take them.
     sole: BTreeSet<String>,
 }
@@ -40,13 +42,15 @@ pub(super) struct Needs<'a> {
     names: BTreeSet<String>,
     mentioned: BTreeMap<String, usize>,
     pub(super) self_value: bool,
+    /// Some expression mentions `self`, so that fields of it will not do.
+    whole_self: bool,
 }
 
 impl<'a> Needs<'a> {
     pub(super) fn element(&mut self, element: &'a Element) {
         match element {
             Element::Text(text) => self.text(text),
-            Element::Expr(expr) => self.expr(expr),
+            Element::Expr(expr) | Element::Resource(_, expr) => self.expr(expr),
         }
     }
 
@@ -58,6 +62,7 @@ impl<'a> Needs<'a> {
 
     pub(super) fn expr(&mut self, expr: &OfValue) {
         self.self_value |= expr.uses.self_value;
+        self.whole_self |= expr.uses.self_value;
         for name in &expr.uses.bindings {
             *self.mentioned.entry(name.clone()).or_default() += crate::tokens::count(&expr.tokens, name);
         }
@@ -72,6 +77,7 @@ impl<'a> Needs<'a> {
 
     pub(super) fn uses(&mut self, uses: &crate::model::Uses) {
         self.self_value |= uses.self_value;
+        self.whole_self |= uses.self_value;
         self.mention(&uses.bindings, 2);
         self.names.extend(uses.bindings.iter().cloned());
     }
@@ -86,6 +92,7 @@ impl Captures {
             inside: TokenStream::new(),
             after: TokenStream::new(),
             leaves: BTreeMap::new(),
+            this: None,
             sole: BTreeSet::new(),
         };
         captures.sole =
@@ -122,6 +129,9 @@ impl Captures {
                 captures.add_name(cx, &name, binding, &cx.function.params[index], life, inline)
             });
         }
+        if needs.whole_self && life == Life::Owned {
+            captures.add_self(cx);
+        }
         captures
     }
 
@@ -133,7 +143,35 @@ impl Captures {
 
     /// An expression after the body: what is mentioned again elsewhere is cloned once more.
     pub(super) fn arguments(&self, cx: &Cx<'_>, tokens: TokenStream) -> TokenStream {
+        let tokens = match &self.this {
+            Some((written, kept)) => crate::tokens::rename(tokens, written, kept),
+            None => tokens,
+        };
         cx.cloned(tokens, &|name| !self.sole.contains(name))
+    }
+
+    /// `self` as a whole, for what outlives the call.
+    fn add_self(&mut self, cx: &Cx<'_>) {
+        let Some((receiver, written)) = cx.function.receiver().zip(cx.function.self_ident.as_ref()) else { return };
+        let p = cx.p();
+        let span = crate::hygiene::span();
+        let (kept, this) = (Ident::new("kept_self", span), Ident::new("this", span));
+        let by_reference = match &receiver.kind {
+            syn::ReceiverKind::Reference(..) => true,
+            syn::ReceiverKind::Typed(_, ty) => matches!(**ty, syn::Type::Reference(_)),
+            _ => false,
+        };
+        // What cannot be owned is reported at `self`.
+        crate::hygiene::located(receiver.self_token.span, || {
+            if by_reference {
+                self.before.extend(q!(let #kept = #p::own(&*#written);));
+                self.after.extend(q!(let #this = &#kept;));
+            } else {
+                self.before.extend(q!(let #kept = #p::capture(&#written);));
+                self.after.extend(q!(let #this = #kept;));
+            }
+        });
+        self.this = Some((written.clone(), this));
     }
 
     /// The capture that stands for a placeholder with fields.

@@ -150,7 +150,14 @@ pub(super) fn statements(
         let raw = cx.shape();
         shape = q!(#raw let raw = shape; #shape);
     }
-    let key = key::binding(cx, &plan.key);
+    for (name, span) in &plan.evidence {
+        let (raw, check) = crate::hygiene::located(*span, || {
+            let (p, name) = (cx.p(), proc_macro2::Ident::new(name, crate::hygiene::span()));
+            (cx.shape(), q!(#p::#name(shape);))
+        });
+        shape = q!(#raw #check #shape);
+    }
+    let key = key::binding(cx, &plan.key, site);
     let before = before(cx, plan, &q!(load));
     let after = After::new(plan);
     let needs = after.needs();

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
+use syn::visit::{self, Visit};
 use syn::visit_mut::{self, VisitMut};
-use syn::{GenericParam, Generics, Lifetime, Type, TypeParamBound, TypeReference, WherePredicate};
+use syn::{GenericArgument, GenericParam, Generics, Lifetime, Type, TypeParamBound, TypeReference, WherePredicate};
 
 use crate::tokens;
 
@@ -76,12 +77,12 @@ fn name(param: &GenericParam) -> String {
     }
 }
 
-/// Whether `ty` mentions a type or const parameter of the function, or looks as if it mentioned one of the `impl`.
-pub(super) fn is_generic(generics: &Generics, ty: &Type) -> bool {
+/// Whether `ty` mentions a type or const parameter of the function, or, in an `impl`, looks as if it mentioned one of that.
+pub(super) fn is_generic(generics: &Generics, ty: &Type, in_impl: bool) -> bool {
     let own: BTreeSet<String> = generics.params.iter().map(name).collect();
     tokens::idents(&ty.to_token_stream())
         .iter()
-        .any(|ident| own.contains(ident) && !ident.starts_with('\'') || looks_like_a_parameter(ident))
+        .any(|ident| own.contains(ident) && !ident.starts_with('\'') || in_impl && looks_like_a_parameter(ident))
 }
 
 /// `T`, `DB`, `K1`: nothing else of an `impl` is visible from one of its methods.
@@ -109,25 +110,71 @@ pub(crate) fn without_lifetimes(ty: &Type) -> Type {
     ty
 }
 
-/// What `&'a T` among a function's parameters says without saying it: `T: 'a`.
+/// What a function's parameters say without saying it: `T: 'a` for `&'a T`, and `'b: 'a` for `&'a mut Connection<'b>`.
+///
+/// A path with a lifetime is taken as a reference with that lifetime to its other arguments, as `Cow<'a, [&'b str]>` is:
+/// too much for a few types, which only tightens what calls.
 pub(super) fn implied_bounds(generics: &Generics, types: &[Type]) -> Vec<WherePredicate> {
     struct References<'a>(&'a BTreeSet<String>, Vec<WherePredicate>);
-    impl<'ast> syn::visit::Visit<'ast> for References<'_> {
-        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
-            let (elem, lifetime) = (&reference.elem, &reference.lifetime);
-            if lifetime.is_some() && tokens::idents(&elem.to_token_stream()).iter().any(|ident| self.0.contains(ident))
-            {
-                self.1.push(syn::parse_quote!(#elem: #lifetime));
+    impl References<'_> {
+        fn outlives(&mut self, inner: &Type, outer: &Lifetime) {
+            for lifetime in free_lifetimes(inner).iter().filter(|lifetime| *lifetime != outer) {
+                self.1.push(syn::parse_quote!(#lifetime: #outer));
             }
-            syn::visit::visit_type_reference(self, reference);
+            if tokens::idents(&inner.to_token_stream()).iter().any(|ident| self.0.contains(ident)) {
+                self.1.push(syn::parse_quote!(#inner: #outer));
+            }
         }
-        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
-        fn visit_parenthesized_generic_arguments(&mut self, _: &'ast syn::ParenthesizedGenericArguments) {}
     }
-    let own: BTreeSet<String> = generics.params.iter().map(name).collect();
+    impl<'ast> Visit<'ast> for References<'_> {
+        fn visit_type_reference(&mut self, reference: &'ast TypeReference) {
+            if let Some(lifetime) = &reference.lifetime {
+                self.outlives(&reference.elem, lifetime);
+            }
+            visit::visit_type_reference(self, reference);
+        }
+        fn visit_angle_bracketed_generic_arguments(&mut self, arguments: &'ast syn::AngleBracketedGenericArguments) {
+            for outer in &arguments.args {
+                let GenericArgument::Lifetime(outer) = outer else { continue };
+                for inner in &arguments.args {
+                    let GenericArgument::Type(inner) = inner else { continue };
+                    self.outlives(inner, outer);
+                }
+            }
+            visit::visit_angle_bracketed_generic_arguments(self, arguments);
+        }
+        // What these mention may be bound by them.
+        fn visit_type_fn_ptr(&mut self, _: &'ast syn::TypeFnPtr) {}
+        fn visit_type_trait_object(&mut self, _: &'ast syn::TypeTraitObject) {}
+    }
+    let own: BTreeSet<String> = generics.type_params().map(|param| param.ident.to_string()).collect();
     let mut references = References(&own, Vec::new());
-    types.iter().for_each(|ty| syn::visit::Visit::visit_type(&mut references, ty));
+    types.iter().for_each(|ty| references.visit_type(ty));
     references.1
+}
+
+/// The lifetimes in `ty` that `for<'a>` does not bind there.
+fn free_lifetimes(ty: &Type) -> Vec<Lifetime> {
+    #[derive(Default)]
+    struct Free {
+        found: Vec<Lifetime>,
+        bound: BTreeSet<String>,
+    }
+    impl<'ast> Visit<'ast> for Free {
+        fn visit_lifetime(&mut self, lifetime: &'ast Lifetime) {
+            if lifetime.ident != "static" && lifetime.ident != "_" && !self.found.contains(lifetime) {
+                self.found.push(lifetime.clone());
+            }
+        }
+        fn visit_bound_lifetimes(&mut self, bound: &'ast syn::BoundLifetimes) {
+            self.bound.extend(tokens::idents(&bound.to_token_stream()));
+        }
+    }
+    let mut free = Free::default();
+    free.visit_type(ty);
+    let Free { mut found, bound } = free;
+    found.retain(|lifetime| !bound.contains(&lifetime.to_string()));
+    found
 }
 
 /// The type with every lifetime left to inference.
@@ -169,6 +216,25 @@ pub(super) fn name_lifetimes(ty: &Type, names: &mut Vec<Lifetime>) -> Type {
                 reference.lifetime = Some(self.fresh());
             }
             visit_mut::visit_type_reference_mut(self, reference);
+        }
+        fn visit_angle_bracketed_generic_arguments_mut(
+            &mut self,
+            arguments: &mut syn::AngleBracketedGenericArguments,
+        ) {
+            // One for all of a path: what it may say of them (`struct Pair<'a, 'b: 'a>`) then holds.
+            let mut elided = arguments
+                .args
+                .iter_mut()
+                .filter_map(|argument| match argument {
+                    GenericArgument::Lifetime(lifetime) if lifetime.ident == "_" => Some(lifetime),
+                    _ => None,
+                })
+                .peekable();
+            if elided.peek().is_some() {
+                let fresh = self.fresh();
+                elided.for_each(|lifetime| *lifetime = fresh.clone());
+            }
+            visit_mut::visit_angle_bracketed_generic_arguments_mut(self, arguments);
         }
         fn visit_type_fn_ptr_mut(&mut self, _: &mut syn::TypeFnPtr) {}
         fn visit_parenthesized_generic_arguments_mut(&mut self, _: &mut syn::ParenthesizedGenericArguments) {}

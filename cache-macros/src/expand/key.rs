@@ -82,16 +82,13 @@ fn place(cx: &Cx<'_>, part: &Part, captures: Option<&Captures>) -> TokenStream {
     }
 }
 
-/// The closure body that writes a function's key.
-pub(super) fn key(cx: &Cx<'_>, key: &Key) -> TokenStream {
+/// The closure body that writes a function's key; `site` is an expression for its site.
+pub(super) fn key(cx: &Cx<'_>, key: &Key, site: &TokenStream) -> TokenStream {
     match key {
         Key::Text(text) => segments(cx, text, None),
         Key::Auto(text, _) => {
-            let name = format!(":{}", cx.function.name());
-            let mut text = text.clone();
-            text.segments.insert(0, Segment::Lit(name));
-            let segments = segments(cx, &text, None);
-            q!(w.module(::core::module_path!()); #segments)
+            let segments = segments(cx, text, None);
+            q!(w.lit(#site.place()); #segments)
         }
         Key::Resource(resource) => {
             let (path, suffix) = (&resource.path, &resource.suffix);
@@ -103,14 +100,14 @@ pub(super) fn key(cx: &Cx<'_>, key: &Key) -> TokenStream {
 }
 
 /// `let key = ..;` on the site `at`.
-pub(super) fn binding(cx: &Cx<'_>, key: &Key) -> TokenStream {
+pub(super) fn binding(cx: &Cx<'_>, key: &Key, site: &TokenStream) -> TokenStream {
     match key {
         Key::Computed(function, arguments) => {
             let built = computed(cx, function, arguments);
             q!(let key = at.key_from(#built);)
         }
         _ => {
-            let body = self::key(cx, key);
+            let body = self::key(cx, key, site);
             q!(let key = at.key(|w| { #body });)
         }
     }
@@ -138,6 +135,7 @@ pub(super) fn computed(cx: &Cx<'_>, function: &syn::Expr, arguments: &[TokenStre
 pub(super) fn element(cx: &Cx<'_>, element: &Element, method: &str, captures: Option<&Captures>) -> TokenStream {
     let ident = |name: &str| Ident::new(name, crate::hygiene::span());
     match element {
+        Element::Resource(_, expr) => self::element(cx, &Element::Expr(expr.clone()), method, captures),
         Element::Text(text) => {
             let (method, canonical) = (ident(method), &text.canonical);
             let segments = segments(cx, text, captures);

@@ -118,8 +118,8 @@ fn read_here(function: &Function, plan: &Read) -> TokenStream {
             let site = site::block(&site::read(&cx, plan));
             let body = flow::Body::inline(&cx);
             let (p, inline) = (cx.p(), true);
-            let statements = flow::statements(&cx, plan, &site, &q!(#p::Mode::Read), &body, inline);
-            in_place(function, &statements)
+            let statements = flow::statements(&cx, plan, &q!(site), &q!(#p::Mode::Read), &body, inline);
+            in_place(function, &q!(let site: &'static #p::Site = #site; #statements))
         }
     }
 }

@@ -10,6 +10,8 @@ use crate::model::{Argument, Element, Key, Put, Read, Setting, Write};
 pub(super) fn block(site: &Site) -> TokenStream {
     let (p, builder) = (&site.p, &site.builder);
     q!({
+        // Its path says where the function is: the type of a method, and the function around an inner one.
+        fn __here() {}
         static SITE: #p::Site = #builder;
         #p::register!(SITE);
         &SITE
@@ -25,7 +27,10 @@ pub(super) struct Site {
 impl Site {
     fn new(cx: &Cx<'_>, kind: &TokenStream) -> Self {
         let (p, name) = (cx.p(), cx.function.name());
-        let builder = q!(#p::Site::#kind(#name, ::core::module_path!(), ::core::file!(), ::core::line!()));
+        let builder = q!(
+            #p::Site::#kind(#name, ::core::module_path!(), ::core::file!(), ::core::line!())
+                .here(|| ::core::any::type_name_of_val(&__here))
+        );
         Self { p, builder }
     }
 
@@ -43,6 +48,7 @@ impl Site {
                 let text = &text.canonical;
                 q!(#text)
             }
+            Element::Resource(path, _) => q!(#path::TEMPLATE),
             Element::Expr(_) => q!(#p::UNKNOWN),
         });
         let method = proc_macro2::Ident::new(method, crate::hygiene::span());
@@ -105,6 +111,9 @@ pub(super) fn read(cx: &Cx<'_>, plan: &Read) -> Site {
         Some(Ttl::Dynamic(_) | Ttl::OfValue(_)) => site.call(&q!(ttl_dynamic())),
     }
     site.settings(&plan.settings);
+    if let Some(value) = super::verb::stored_type(cx, plan) {
+        site.call(&q!(value(|| ::core::any::type_name::<#value>())));
+    }
     site
 }
 

@@ -8,7 +8,13 @@ use super::capture::{Captures, Life};
 use super::flow::{self, After};
 use super::{Cx, generics, key, signature};
 use crate::function::{Form, Param};
-use crate::model::{Batch, Key, Read, Uses};
+use crate::model::{Batch, Key, Place, Read, Uses};
+
+/// What a function stores, as a constant can name it: where nothing of the function or of an `impl` is in it.
+pub(super) fn stored_type(cx: &Cx<'_>, plan: &Read) -> Option<TokenStream> {
+    let verbs = Verbs::new(cx, plan, TokenStream::new());
+    (plan.common.place == Place::Name && !verbs.is_generic()).then(|| verbs.type_of("ValueOf"))
+}
 
 /// Types and parameters that several verbs share.
 #[derive(Debug)]
@@ -46,7 +52,8 @@ impl<'a> Verbs<'a> {
 
     /// Whether constants cannot tell what the function returns, since it depends on a type parameter.
     fn is_generic(&self) -> bool {
-        generics::is_generic(&self.cx.function.sig.generics, &self.cx.function.output)
+        let in_impl = self.plan.common.place != Place::Name;
+        generics::is_generic(&self.cx.function.sig.generics, &self.cx.function.output, in_impl)
     }
 
     /// A value whose type was found by method look-up, as the one that the signature says by traits.
@@ -112,7 +119,7 @@ impl<'a> Verbs<'a> {
     /// `let at = ..; let key = ..;`
     fn looked_up(&self) -> TokenStream {
         let at = self.cx.at(&self.site);
-        let key = key::binding(self.cx, &self.plan.key);
+        let key = key::binding(self.cx, &self.plan.key, &self.site);
         q!(#at #key)
     }
 
@@ -293,7 +300,7 @@ impl<'a> Verbs<'a> {
                 q!(::core::convert::Into::into(#built))
             }
             other => {
-                let (site, body) = (&self.site, key::key(self.cx, other));
+                let (site, body) = (&self.site, key::key(self.cx, other, &self.site));
                 q!(#p::logical_key(#site, |w| { #body }))
             }
         };

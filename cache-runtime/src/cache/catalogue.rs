@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::engine::call::Call;
 use crate::site::{KeyText, Registered, Site, SiteKind, UNKNOWN};
+use crate::stats::FunctionStats;
 
 /// Every annotated function of the program that was linked, in the order of file and line.
 ///
@@ -36,6 +38,19 @@ impl Function {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
+    }
+
+    /// Module and name, with the type of a method and the function around an inner one: what
+    /// [`CacheStats::functions`](crate::CacheStats::functions) calls it.
+    #[must_use]
+    pub fn path(&self) -> String {
+        self.0.path()
+    }
+
+    /// What the current cache did for it.
+    #[must_use]
+    pub fn stats(&self) -> FunctionStats {
+        Call::current(self.0).stats()
     }
 
     /// Its module.
@@ -83,7 +98,7 @@ impl Function {
         }
         match options.life {
             crate::policy::Lifetime::Bucket(bucket) => format!("{bucket:?}").to_lowercase(),
-            crate::policy::Lifetime::For(span) => format!("{span:?}"),
+            crate::policy::Lifetime::For(span) => crate::duration::spoken(span),
             crate::policy::Lifetime::Forever => "forever".to_owned(),
         }
     }
@@ -103,7 +118,7 @@ impl Function {
 
 impl fmt::Display for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}::{} ({}:{})", self.module(), self.name(), self.file(), self.line())
+        write!(f, "{} ({}:{})", self.path(), self.file(), self.line())
     }
 }
 

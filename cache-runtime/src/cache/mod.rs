@@ -375,7 +375,7 @@ impl Cache {
             recached += function.counters.recached.get();
             recache_failures += function.counters.recache_failures.get();
             if !std::ptr::eq(function.site, &raw const DIRECT) {
-                functions.insert(format!("{}::{}", function.site.module, function.site.name), stats);
+                functions.insert(function.site.path(), stats);
             }
         }
         CacheStats {

@@ -15,8 +15,27 @@ use tokio::task::spawn_blocking;
 
 const USER_PAGE: &str = "
     SELECT u.id, u.name, u.version, o.id, o.name, o.version,
-           (SELECT count(*) + 1 FROM users c WHERE c.org_id = u.org_id AND c.credits > u.credits)
+           (SELECT coalesce(sum(cents), 0) FROM orders WHERE user_id = u.id)
     FROM users u JOIN orgs o ON o.id = u.org_id";
+
+const OVERVIEW: &str = "
+    SELECT o.id, o.name, o.version, count(DISTINCT u.id), coalesce(sum(r.cents), 0) AS spent
+    FROM orgs o LEFT JOIN users u ON u.org_id = o.id LEFT JOIN orders r ON r.user_id = u.id";
+
+/// How many rows there are of what.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) orgs: u64,
+    pub(crate) users: u64,
+    pub(crate) orders: u64,
+}
+
+impl Size {
+    /// Of every organisation 25 users, of every user ten orders.
+    pub(crate) fn of(users: u64) -> Self {
+        Self { orgs: users.div_ceil(25), users, orders: users * 10 }
+    }
+}
 
 /// A user, with what the page shows of the organisation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,8 +48,7 @@ pub(crate) struct User {
     pub(crate) org_name: String,
     /// Of the row in `orgs`.
     pub(crate) org_version: u64,
-    /// Place by credits in the organisation.
-    pub(crate) rank: u64,
+    pub(crate) spent_cents: u64,
 }
 
 /// An organisation and what its users add up to.
@@ -41,7 +59,7 @@ pub(crate) struct Overview {
     /// Of the row in `orgs`; every change adds one, and so does every user who joins or leaves.
     pub(crate) version: u64,
     pub(crate) members: u64,
-    pub(crate) credits: u64,
+    pub(crate) spent_cents: u64,
 }
 
 /// What moving a user changed.
@@ -90,11 +108,11 @@ struct Inner {
 }
 
 impl Db {
-    /// Creates the file at `path` with `users` users in `orgs` organisations.
-    pub(crate) async fn create(path: PathBuf, users: u64, orgs: u64, seed: u64) -> Result<Self, DbError> {
+    /// Creates the file at `path`.
+    pub(crate) async fn create(path: PathBuf, size: Size, seed: u64) -> Result<Self, DbError> {
         blocking(move || {
             let mut writer = open(&path)?;
-            fill(&mut writer, users, orgs, seed)?;
+            fill(&mut writer, size, seed)?;
             Ok(Self(Arc::new(Inner {
                 path,
                 idle: Mutex::default(),
@@ -130,21 +148,16 @@ impl Db {
 
     pub(crate) async fn overview(&self, org_id: u64) -> Result<Option<Overview>, DbError> {
         self.read(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT o.id, o.name, o.version, count(u.id), coalesce(sum(u.credits), 0)
-                 FROM orgs o LEFT JOIN users u ON u.org_id = o.id WHERE o.id = ?1 GROUP BY o.id",
-            )?;
+            let mut query = db.prepare_cached(&format!("{OVERVIEW} WHERE o.id = ?1 GROUP BY o.id"))?;
             query.query_row([org_id], overview).optional()
         })
         .await
     }
 
-    pub(crate) async fn richest_orgs(&self, limit: u32) -> Result<Vec<Overview>, DbError> {
+    pub(crate) async fn top_orgs(&self, limit: u32) -> Result<Vec<Overview>, DbError> {
         self.read(move |db| {
-            let mut query = db.prepare_cached(
-                "SELECT o.id, o.name, o.version, count(u.id), sum(u.credits) AS credits
-                 FROM users u JOIN orgs o ON o.id = u.org_id GROUP BY o.id ORDER BY credits DESC, o.id LIMIT ?1",
-            )?;
+            let mut query =
+                db.prepare_cached(&format!("{OVERVIEW} GROUP BY o.id ORDER BY spent DESC, o.id LIMIT ?1"))?;
             query.query_map([limit], overview)?.collect()
         })
         .await
@@ -234,25 +247,33 @@ fn open(path: &Path) -> Result<Connection, DbError> {
     Ok(connection)
 }
 
-fn fill(connection: &mut Connection, users: u64, orgs: u64, seed: u64) -> rusqlite::Result<()> {
+fn fill(connection: &mut Connection, size: Size, seed: u64) -> rusqlite::Result<()> {
     let mut random = fastrand::Rng::with_seed(seed);
     let all = connection.transaction()?;
     all.execute_batch(
-        "CREATE TABLE orgs  (id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 1);
-         CREATE TABLE users (id INTEGER PRIMARY KEY, org_id INTEGER NOT NULL REFERENCES orgs(id), name TEXT NOT NULL,
-                             credits INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 1);",
+        "CREATE TABLE orgs   (id INTEGER PRIMARY KEY, name TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 1);
+         CREATE TABLE users  (id INTEGER PRIMARY KEY, org_id INTEGER NOT NULL REFERENCES orgs(id), name TEXT NOT NULL,
+                              version INTEGER NOT NULL DEFAULT 1);
+         CREATE TABLE orders (id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL REFERENCES users(id),
+                              cents INTEGER NOT NULL);",
     )?;
     {
         let mut insert = all.prepare("INSERT INTO orgs (id, name) VALUES (?1, ?2)")?;
-        for id in 0..orgs {
+        for id in 0..size.orgs {
             insert.execute(params![id, org_name(&mut random)])?;
         }
-        let mut insert = all.prepare("INSERT INTO users (id, org_id, name, credits) VALUES (?1, ?2, ?3, ?4)")?;
-        for id in 0..users {
-            insert.execute(params![id, random.u64(..orgs), user_name(&mut random), random.u32(..10_000)])?;
+        let mut insert = all.prepare("INSERT INTO users (id, org_id, name) VALUES (?1, ?2, ?3)")?;
+        for id in 0..size.users {
+            insert.execute(params![id, random.u64(..size.orgs), user_name(&mut random)])?;
+        }
+        let mut insert = all.prepare("INSERT INTO orders (user_id, cents) VALUES (?1, ?2)")?;
+        for _ in 0..size.orders {
+            insert.execute(params![random.u64(..size.users), random.u32(100..100_000)])?;
         }
     }
-    all.execute_batch("CREATE INDEX users_by_org ON users (org_id, credits);")?;
+    all.execute_batch(
+        "CREATE INDEX users_by_org ON users (org_id); CREATE INDEX orders_by_user ON orders (user_id, cents);",
+    )?;
     all.commit()
 }
 
@@ -264,7 +285,7 @@ fn user(row: &Row<'_>) -> rusqlite::Result<User> {
         org_id: row.get(3)?,
         org_name: row.get(4)?,
         org_version: row.get(5)?,
-        rank: row.get(6)?,
+        spent_cents: row.get(6)?,
     })
 }
 
@@ -274,7 +295,7 @@ fn overview(row: &Row<'_>) -> rusqlite::Result<Overview> {
         name: row.get(1)?,
         version: row.get(2)?,
         members: row.get(3)?,
-        credits: row.get(4)?,
+        spent_cents: row.get(4)?,
     })
 }
 

@@ -22,7 +22,7 @@ use cache_runtime::{Cache, Engine};
 use clap::{Parser, ValueEnum};
 
 use check::Check;
-use db::Db;
+use db::{Db, Size};
 use load::{Plan, Zipf};
 use table::{Progress, grouped};
 
@@ -42,9 +42,9 @@ struct Options {
     /// The map that keeps the entries
     #[arg(long, value_enum, default_value = "quick_cache")]
     engine: EngineName,
-    /// Users in the database; there are a hundred to an organisation
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    rows: u64,
+    /// Users in the database, with ten orders each
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    users: u64,
     /// Another seed makes other data and other requests
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -78,9 +78,10 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     // 1. A database. The folder goes away with `folder`.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("quickstart.db");
-    let orgs = options.rows.div_ceil(100);
-    let db = Db::create(file.clone(), options.rows, orgs, options.seed).await?;
-    println!("{} users in {} organisations, in {}", grouped(options.rows), grouped(orgs), file.display());
+    let size = Size::of(options.users);
+    let db = Db::create(file.clone(), size, options.seed).await?;
+    let (orders, users, orgs) = (grouped(size.orders), grouped(size.users), grouped(size.orgs));
+    println!("SQLite database {}: {orders} orders of {users} users in {orgs} organisations", file.display());
 
     // 2. The cache: once, at start-up. Annotated functions find it.
     let engine = match options.engine {
@@ -91,13 +92,13 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     cache_runtime::init(cache.clone())?;
 
     // 3. The load, without and with the cache.
-    let check = Arc::new(Check::new(options.rows, orgs));
+    let check = Arc::new(Check::new(size.users, size.orgs));
     let plan = Arc::new(Plan {
         tasks: options.tasks,
         time: Duration::from_secs(options.seconds),
         seed: options.seed,
-        users: Zipf::new(options.rows, options.seed),
-        orgs: Zipf::new(orgs, options.seed),
+        users: Zipf::new(size.users, options.seed),
+        orgs: Zipf::new(size.orgs, options.seed),
         break_invalidation: options.break_invalidation,
     });
     println!(
@@ -120,6 +121,9 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     // 4. What came of it.
     println!();
     table::print(&without, &with, &cache.stats());
+    if cfg!(debug_assertions) {
+        println!("  A build without optimisation; `cargo run --release -p quickstart` is quicker.");
+    }
     println!();
     table::print_catalogue(&cache_runtime::catalogue());
     cache.close().await?;

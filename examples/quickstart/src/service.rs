@@ -9,8 +9,8 @@ use cache_runtime::{cache_read, cache_write, memoize, resource};
 
 use crate::db::{Db, DbError, Moved, Overview, User};
 
-/// A user's page. It shows the organisation's name and the user's rank there, so it is tagged with the organisation that
-/// the *result* names: when that changes, the pages of all its users are out of date, and nobody had to list them.
+/// A user's page. It shows the organisation's name, so it is tagged with the organisation that the *result* names: when
+/// that changes, the pages of all its users are out of date, and nobody had to list them.
 #[cache_read(key = "user:<user_id>", ttl = "5m", tags = ["user:<user_id>", "org:<result.org_id>"], skip(db))]
 pub(crate) async fn get_user(db: &Db, user_id: u64) -> Result<Option<Arc<User>>, DbError> {
     Ok(db.user(user_id).await?.map(Arc::new))
@@ -37,10 +37,10 @@ pub(crate) async fn move_user(db: &Db, user_id: u64, org_id: u64) -> Result<Move
     db.move_user(user_id, org_id).await
 }
 
-/// The front page's list, a query over every user. Nothing invalidates it: it may be a second old.
+/// The front page's list, a query over every order. Nothing invalidates it: it may be a second old.
 #[memoize(ttl = "1s", skip(db))]
-pub(crate) async fn richest_orgs(db: &Db, limit: u32) -> Result<Arc<Vec<Overview>>, DbError> {
-    Ok(Arc::new(db.richest_orgs(limit).await?))
+pub(crate) async fn top_orgs(db: &Db, limit: u32) -> Result<Arc<Vec<Overview>>, DbError> {
+    Ok(Arc::new(db.top_orgs(limit).await?))
 }
 
 // A resource is a key and a tag whose name and type the compiler checks.
@@ -69,6 +69,7 @@ impl Orgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::Size;
 
     /// One assertion finds misspelt tags and keys that meet.
     #[test]
@@ -81,7 +82,7 @@ mod tests {
     #[tokio::test]
     async fn renaming_an_organisation_changes_its_users_pages() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
-        let db = Db::create(folder.path().join("test.db"), 100, 1, 1).await?;
+        let db = Db::create(folder.path().join("test.db"), Size::of(25), 1).await?;
         let cache = cache_runtime::Cache::for_test();
         cache
             .scope(async {

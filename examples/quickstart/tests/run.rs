@@ -33,7 +33,7 @@ fn numbers(output: &Output, name: &str) -> (u64, u64) {
 #[test]
 fn no_read_is_stale_on_either_engine() {
     for engine in ["quick_cache", "moka"] {
-        let output = quickstart(&["--seconds", "1", "--tasks", "16", "--rows", "2000", "--engine", engine]);
+        let output = quickstart(&["--seconds", "1", "--tasks", "16", "--users", "1000", "--engine", engine]);
         assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
         assert_eq!(numbers(&output, "stale reads after a write"), (0, 0));
         let (without, with) = numbers(&output, "rows read and checked");
@@ -47,7 +47,7 @@ fn no_read_is_stale_on_either_engine() {
 
 #[test]
 fn broken_invalidation_is_seen() {
-    let output = command(&["--seconds", "1", "--tasks", "16", "--rows", "2000"])
+    let output = command(&["--seconds", "1", "--tasks", "16", "--users", "1000"])
         .env("QUICKSTART_BREAK_INVALIDATION", "1")
         .output()
         .expect("the program starts");
@@ -65,7 +65,7 @@ fn what_cannot_be_used_is_named() {
         (&["--seconds", "0"], "--seconds"),
         (&["--tasks", "many"], "--tasks"),
         (&["--task", "3"], "--tasks"),
-        (&["--rows", "0"], "--rows"),
+        (&["--users", "0"], "--users"),
     ] {
         let output = quickstart(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -82,7 +82,7 @@ fn help_names_every_option() {
     assert_eq!(output.status.code(), Some(0));
     let help = text(&output.stdout);
     for option in
-        ["--seconds", "--tasks", "--engine", "quick_cache, moka", "--rows", "--seed", "QUICKSTART_BREAK_INVALIDATION"]
+        ["--seconds", "--tasks", "--engine", "quick_cache, moka", "--users", "--seed", "QUICKSTART_BREAK_INVALIDATION"]
     {
         assert!(help.contains(option), "no `{option}` in\n{help}");
     }

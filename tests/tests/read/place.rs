@@ -160,7 +160,6 @@ async fn a_body_need_not_be_send() {
 }
 
 /// A1: an exclusive reference may be skipped, and functions may use one another.
-#[cfg(any())] // F9
 #[tokio::test]
 async fn cached_functions_nest() {
     struct Connection<'d>(&'d Source);

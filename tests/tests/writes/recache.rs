@@ -33,8 +33,6 @@ pub(crate) mod recached {
             self.db.write(id, &name)
         }
 
-        // F3: does not compile yet.
-        #[cfg(any())]
         #[cache_write(tags = ["service:<id>"], recache = [self.row(id)], recache_mode = background)]
         pub(crate) async fn rename_later(&self, id: u64, name: &str) -> Row {
             self.db.write(id, name)
@@ -356,7 +354,6 @@ async fn background_recaches_own_their_arguments_and_close_waits_for_them() {
 }
 
 /// A5 D3: `&self` is cloned for the background.
-#[cfg(any())] // F3
 #[tokio::test]
 async fn a_background_recache_owns_self() {
     let (cache, db) = (Cache::for_test(), Arc::new(Source::new()));
