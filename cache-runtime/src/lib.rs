@@ -51,6 +51,8 @@ mod error;
 mod flight;
 mod key;
 mod memory;
+#[cfg(all(test, feature = "shuttle"))]
+mod model;
 mod policy;
 mod record;
 mod report;

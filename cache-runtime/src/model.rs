@@ -58,6 +58,14 @@ impl Db {
         self.committed.fetch_add(1, SeqCst) + 1
     }
 
+    /// Commits, with other threads before and after it.
+    async fn write(&self) -> u64 {
+        pause().await;
+        let version = self.commit();
+        pause().await;
+        version
+    }
+
     async fn load(&self) -> u64 {
         let version = self.now();
         pause().await;
@@ -156,6 +164,11 @@ async fn batch(db: &Db, ids: Vec<u64>) -> std::collections::HashMap<u64, u64> {
     ids.into_iter().map(|id| (id, version)).collect()
 }
 
+#[cache_read(key = "row:<id>", cache = db.cache, tags = ["a"], namespace = "n", skip(db))]
+async fn numbered(db: &Db, id: u64) -> u64 {
+    db.load().await + id
+}
+
 /// Known only from the result, though it is always the same.
 fn late_tag(_: u64) -> &'static str {
     "late"
@@ -180,6 +193,7 @@ const TAGGED: Act = |db| Box::pin(tagged(db));
 const PLAIN: Act = |db| Box::pin(plain(db));
 const BY_RESULT: Act = |db| Box::pin(by_result(db));
 const BATCH: Act = |db| Box::pin(async { batch(db, vec![2, 1]).await[&1] });
+const NUMBERED: Act = |db| Box::pin(numbered(db, 0));
 const HASTE: Act = |db| Box::pin(hasty(db));
 const REFRESH: Act = |db| Box::pin(tagged::refresh(db));
 
@@ -187,59 +201,63 @@ const REFRESH: Act = |db| Box::pin(tagged::refresh(db));
 
 #[cache_write(cache = db.cache, tags = ["a"])]
 async fn write_tag(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, keys = ["row", "row:1"])]
 async fn write_key(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, patterns = ["ro*"])]
 async fn write_pattern(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, namespaces = ["n"])]
 async fn write_namespace(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["late"])]
 async fn write_late(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["a"], fence = "10s")]
 async fn write_fenced(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["late"], fence = "10s")]
 async fn write_late_fenced(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["a"], put = tagged(db))]
 async fn put_tag(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, put = tagged(db))]
 async fn put_alone(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, put = by_result(db))]
 async fn put_late(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["late"], put = by_result(db))]
 async fn put_late_tag(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["a"], fence = "10s", put = tagged(db))]
 async fn put_fenced(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["a"], recache = [tagged(db)])]
 async fn recache(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
 }
 #[cache_write(cache = db.cache, tags = ["unrelated"], recache = [tagged(db)])]
 async fn recache_alone(db: &Db) -> u64 {
-    db.commit()
+    db.write().await
+}
+#[cache_write(cache = db.cache, put = numbered(db, result % 1))]
+async fn put_of_result(db: &Db) -> u64 {
+    db.write().await
 }
 
 async fn clear(db: &Db) -> u64 {
@@ -346,6 +364,12 @@ models! {
     /// P1
     a_write_through_with_result_tags_beside_a_write: BY_RESULT,
         [Reads(2, BY_RESULT), Writes(1, |db| Box::pin(put_late(db))), Writes(1, |db| Box::pin(write_late(db)))];
+    /// P1: the key is known only after the body.
+    two_write_throughs_named_by_their_results: NUMBERED,
+        [Reads(2, NUMBERED), Writes(1, |db| Box::pin(put_of_result(db))), Writes(1, |db| Box::pin(put_of_result(db)))];
+    /// P1
+    a_write_through_named_by_its_result_beside_a_write: NUMBERED,
+        [Reads(2, NUMBERED), Writes(1, |db| Box::pin(put_of_result(db))), Writes(1, |db| Box::pin(write_pattern(db)))];
     /// P1
     two_recaches: TAGGED, [Reads(2, TAGGED), Writes(1, |db| Box::pin(recache(db))), Writes(1, |db| Box::pin(recache(db)))];
     /// P1

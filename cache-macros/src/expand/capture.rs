@@ -124,7 +124,10 @@ impl Captures {
         for name in names {
             let Some((index, binding)) = cx.function.binding(&name) else { continue };
             // What cannot be cloned or owned is reported at the parameter.
-            let blame = crate::function::first_span(&cx.function.params[index].ty.to_token_stream());
+            let blame = match &cx.function.params[index].ty {
+                syn::Type::Reference(reference) => crate::function::first_span(&reference.elem.to_token_stream()),
+                ty => crate::function::first_span(&ty.to_token_stream()),
+            };
             crate::hygiene::located(blame, || {
                 captures.add_name(cx, &name, binding, &cx.function.params[index], life, inline)
             });
@@ -153,7 +156,6 @@ impl Captures {
     /// `self` as a whole, for what outlives the call.
     fn add_self(&mut self, cx: &Cx<'_>) {
         let Some((receiver, written)) = cx.function.receiver().zip(cx.function.self_ident.as_ref()) else { return };
-        let p = cx.p();
         let span = crate::hygiene::span();
         let (kept, this) = (Ident::new("kept_self", span), Ident::new("this", span));
         let by_reference = match &receiver.kind {
@@ -163,6 +165,7 @@ impl Captures {
         };
         // What cannot be owned is reported at `self`.
         crate::hygiene::located(receiver.self_token.span, || {
+            let p = cx.p();
             if by_reference {
                 self.before.extend(q!(let #kept = #p::own(&*#written);));
                 self.after.extend(q!(let #this = &#kept;));

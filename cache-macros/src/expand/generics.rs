@@ -113,7 +113,7 @@ pub(crate) fn without_lifetimes(ty: &Type) -> Type {
 /// What a function's parameters say without saying it: `T: 'a` for `&'a T`, and `'b: 'a` for `&'a mut Connection<'b>`.
 ///
 /// A path with a lifetime is taken as a reference with that lifetime to its other arguments, as `Cow<'a, [&'b str]>` is:
-/// too much for a few types, which only tightens what calls.
+/// too much for a few types, which costs a caller nothing where lifetimes can be shortened.
 pub(super) fn implied_bounds(generics: &Generics, types: &[Type]) -> Vec<WherePredicate> {
     struct References<'a>(&'a BTreeSet<String>, Vec<WherePredicate>);
     impl References<'_> {
@@ -137,8 +137,16 @@ pub(super) fn implied_bounds(generics: &Generics, types: &[Type]) -> Vec<WherePr
             for outer in &arguments.args {
                 let GenericArgument::Lifetime(outer) = outer else { continue };
                 for inner in &arguments.args {
-                    let GenericArgument::Type(inner) = inner else { continue };
-                    self.outlives(inner, outer);
+                    match inner {
+                        GenericArgument::Type(inner) => self.outlives(inner, outer),
+                        // What the type says of its lifetimes cannot be seen; equal ones satisfy all of it.
+                        GenericArgument::Lifetime(inner)
+                            if inner != outer && inner.ident != "static" && outer.ident != "static" =>
+                        {
+                            self.1.push(syn::parse_quote!(#inner: #outer));
+                        }
+                        _ => {}
+                    }
                 }
             }
             visit::visit_angle_bracketed_generic_arguments(self, arguments);

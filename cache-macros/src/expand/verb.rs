@@ -102,14 +102,15 @@ impl<'a> Verbs<'a> {
             generics::subset(&self.cx.function.sig.generics, &quote!(#(#inputs),* #output), &uses.generics);
         if let Some(output) = output.filter(|_| self.is_generic()) {
             let p = self.cx.p();
-            // First, so that rustc offers to add to the same place as in the function itself.
+            // `Unpin` is what tells a type from a parameter that could hide a `Result`; said here, only the function itself
+            // is blamed where it is missing. First, so that rustc offers to add to the same place as in the function itself.
             generics.make_where_clause().predicates.insert(
                 0,
                 syn::parse_quote!(
                     #output: #p::Declared<
                         Value: ::core::marker::Send + ::core::marker::Sync + 'static,
                         Out: ::core::marker::Send + 'static,
-                    >
+                    > + ::core::marker::Unpin
                 ),
             );
         }
@@ -196,14 +197,24 @@ impl<'a> Verbs<'a> {
         let output = q!(::core::result::Result<(), #p::Error>);
         let target =
             self.call_of_target(&q!(Self::__put), &generics, None).unwrap_or_else(|| self.inline_target(&value));
+        // With the shape as evidence, a type that cannot be stored is one error; generic signatures have said it themselves.
+        let (store, store_now) = if self.is_generic() {
+            (q!(#target.store(value).await), q!(#p::immediate(#target.store_now(value))))
+        } else {
+            let shape = flow::shape(self.cx, self.plan);
+            (
+                q!(#shape #p::store(shape, #target, value).await),
+                q!(#shape #p::immediate(#p::store_now(shape, #target, value))),
+            )
+        };
         self.verb(
             "Stores `value` as the entry of these arguments, with the function's tags and ttl.",
             &q!(put),
             &generics,
             &inputs,
             &output,
-            &q!(#target.store(value).await),
-            &q!(#p::immediate(#target.store_now(value))),
+            &store,
+            &store_now,
         )
     }
 

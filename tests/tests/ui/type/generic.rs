@@ -10,4 +10,12 @@ where
     T::default()
 }
 
+struct Db;
+
+#[cache_read(key = "list:<T>:<id>", skip(db))]
+async fn list<T: Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + 'static>(db: &Db, id: u64) -> Vec<T> {
+    let _ = (db, id);
+    Vec::new()
+}
+
 fn main() {}
