@@ -88,7 +88,10 @@ fn read(db: &Db, read: Act) {
 fn read_fenced(db: &Db, read: Act) {
     let floor = db.now();
     let version = block_on(read(db));
-    assert!(version >= floor, "stale: version {version}, though {floor} was committed behind a fence when the read began");
+    assert!(
+        version >= floor,
+        "stale: version {version}, though {floor} was committed behind a fence when the read began"
+    );
 }
 
 fn write(db: &Db, write: Act) {

@@ -5,11 +5,14 @@
 //! fills that would undo it: both take the key's shard lock, and a flight that was *closed* may not fill.
 //! Nothing here knows how a value is made, typed or stored; `fill` is given a closure.
 
+mod current;
+mod leading;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slotted;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::cell::CellSet;
@@ -17,6 +20,8 @@ use crate::clock::{Nanos, after, alive_now};
 use crate::record::Stored;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::tags::Watch;
+
+pub(crate) use leading::{leading, leading_blocking};
 
 /// A leader that was woken and not polled for this long counts as abandoned (a future that its owner forgot).
 pub(crate) const ABANDONED_AFTER: Duration = Duration::from_secs(1);
@@ -430,106 +435,5 @@ impl Drop for Joined {
         {
             *waiter = None;
         }
-    }
-}
-
-/// Notes when the leader's future was woken and not polled. See [`Flight::is_abandoned`].
-#[derive(Debug)]
-struct Pulse {
-    flights: Arc<[Arc<Flight>]>,
-    inner: parking_lot::Mutex<Waker>,
-}
-
-impl Wake for Pulse {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let now = alive_now().max(1);
-        for flight in &*self.flights {
-            let _ = flight.woken.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst);
-        }
-        // Cloned first: a waker may run other code, which must not find this lock held.
-        let waker = self.inner.lock().clone();
-        waker.wake();
-    }
-}
-
-/// The loader's future while it leads `flights`: it knows what it leads, and shows that it is being polled.
-pub(crate) async fn leading<F: Future>(flights: Arc<[Arc<Flight>]>, body: F) -> F::Output {
-    let mut body = std::pin::pin!(body);
-    let node = current::Node::below(Arc::clone(&flights));
-    let mut pulse: Option<(Arc<Pulse>, Waker)> = None;
-    std::future::poll_fn(|cx| {
-        for flight in &*flights {
-            flight.woken.store(0, Ordering::SeqCst);
-        }
-        let (pulse, waker) = pulse.get_or_insert_with(|| {
-            let inner = parking_lot::Mutex::new(cx.waker().clone());
-            let pulse = Arc::new(Pulse { flights: Arc::clone(&flights), inner });
-            let waker = Waker::from(Arc::clone(&pulse));
-            (pulse, waker)
-        });
-        pulse.inner.lock().clone_from(cx.waker());
-        current::with(&node, || body.as_mut().poll(&mut Context::from_waker(waker)))
-    })
-    .await
-}
-
-/// A synchronous loader while it leads `flight`.
-pub(crate) fn leading_blocking<R>(flight: &Arc<Flight>, body: impl FnOnce() -> R) -> R {
-    current::with(&current::Node::below(Arc::new([Arc::clone(flight)])), body)
-}
-
-/// The flights that the running code leads, so that a function which calls itself with the same key does not wait for
-/// itself. Kept per thread and set around each poll, so that it costs nothing but on a miss.
-pub(crate) mod current {
-    use std::cell::RefCell;
-    use std::sync::Arc;
-
-    use super::Flight;
-
-    /// The flights of a loader and those that it runs inside of.
-    #[derive(Debug)]
-    pub(crate) struct Node {
-        flights: Arc<[Arc<Flight>]>,
-        outer: Option<Arc<Self>>,
-    }
-
-    thread_local! {
-        static CURRENT: RefCell<Option<Arc<Node>>> = const { RefCell::new(None) };
-    }
-
-    impl Node {
-        pub(crate) fn below(flights: Arc<[Arc<Flight>]>) -> Arc<Self> {
-            let outer = CURRENT.with_borrow(Clone::clone);
-            Arc::new(Self { flights, outer })
-        }
-    }
-
-    /// Runs `f` as part of `node`'s loader.
-    pub(crate) fn with<R>(node: &Arc<Node>, f: impl FnOnce() -> R) -> R {
-        struct Restore(Option<Arc<Node>>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.set(self.0.take());
-            }
-        }
-        let _restore = Restore(CURRENT.replace(Some(Arc::clone(node))));
-        f()
-    }
-
-    pub(super) fn contains(flight: &Arc<Flight>) -> bool {
-        CURRENT.with_borrow(|current| {
-            let mut node = current.as_ref();
-            while let Some(at) = node {
-                if at.flights.iter().any(|led| Arc::ptr_eq(led, flight)) {
-                    return true;
-                }
-                node = at.outer.as_ref();
-            }
-            false
-        })
     }
 }
