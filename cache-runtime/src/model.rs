@@ -139,7 +139,7 @@ fn scenario(reader: Act, threads: &[Thread]) {
 
 /// Schedules of each kind; `CACHE_MODEL_SCHEDULES` for more.
 fn check(reader: Act, threads: &'static [Thread]) {
-    let schedules = std::env::var("CACHE_MODEL_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(500);
+    let schedules = std::env::var("CACHE_MODEL_SCHEDULES").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
     let mut config = shuttle::Config::new();
     config.stack_size = 1 << 18;
     let run = move || scenario(reader, threads);

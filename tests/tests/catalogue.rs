@@ -116,7 +116,7 @@ fn every_annotated_function_is_listed() {
     assert_eq!(user.kind(), SiteKind::Read);
     assert_eq!(user.key().as_deref(), Some("cat:user:<user_id>"));
     assert_eq!(user.tags()[..2], ["cat:user:<user_id>", "cat:org:<result>"]);
-    assert_eq!(user.ttl(), "300s");
+    assert_eq!(user.ttl(), "5m");
     assert!(user.module().ends_with("::sound"), "{}", user.module());
     assert!(user.file().ends_with("catalogue.rs"), "{}", user.file());
     let source = include_str!("catalogue.rs").lines().collect::<Vec<_>>();

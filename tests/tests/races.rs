@@ -53,13 +53,13 @@ async fn one_of_batch(db: &Db, id: u64) -> Row {
 #[derive(Clone, Copy, Debug)]
 enum Order {
     /// The load that began before the write is the only one.
-    OldAlone,
+    Alone,
     /// Another one, begun after the write, ends before it.
-    OldLast,
+    Last,
     /// Or after it.
-    OldFirst,
+    First,
     /// The old load's caller goes away after the write, with a waiter of old.
-    OldDropped,
+    Dropped,
 }
 
 type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
@@ -68,7 +68,7 @@ type Write = for<'a> fn(&'a Db) -> Soon<'a, ()>;
 
 /// Runs `write` while a load runs. `read` is what the write must not leave stale.
 async fn race(what: &str, read: Read, write: Write) {
-    for order in [Order::OldAlone, Order::OldLast, Order::OldFirst, Order::OldDropped] {
+    for order in [Order::Alone, Order::Last, Order::First, Order::Dropped] {
         let db = Db::new();
         db.close();
         let mut old = Hand::begun(read(&db));
@@ -77,16 +77,16 @@ async fn race(what: &str, read: Read, write: Write) {
         db.write();
         write(&db).await;
         match order {
-            Order::OldAlone => {
+            Order::Alone => {
                 db.open();
                 assert_eq!(old.ready().version, 0, "{what}: who began before may see the old value");
                 waiting.ready();
             }
-            Order::OldLast | Order::OldFirst => {
+            Order::Last | Order::First => {
                 let mut new = Hand::new(read(&db));
                 let mut polled = new.poll();
                 db.open();
-                if matches!(order, Order::OldFirst) {
+                if matches!(order, Order::First) {
                     assert_eq!(old.ready().version, 0);
                     waiting.ready();
                 }
@@ -95,7 +95,7 @@ async fn race(what: &str, read: Read, write: Write) {
                         polled = new.poll();
                     }
                 }
-                if matches!(order, Order::OldLast) {
+                if matches!(order, Order::Last) {
                     assert_eq!(old.ready().version, 0);
                     waiting.ready();
                 }
@@ -105,7 +105,7 @@ async fn race(what: &str, read: Read, write: Write) {
                 }
                 assert_eq!(polled.map(|row| row.version), Poll::Ready(1), "{what}, {order:?}: it began after the write");
             }
-            Order::OldDropped => {
+            Order::Dropped => {
                 drop(old);
                 let polled = waiting.poll();
                 db.open();

@@ -125,7 +125,7 @@ async fn batch(db: &Db, ids: Vec<u64>) -> HashMap<u64, Row> {
 #[memoize(key = "d:<id>", cache = db.cache, tags = ["td:<id>"], capacity = 2, skip(db))]
 fn memoized(db: &Db, id: u64) -> Row {
     let row = db.now(Memoized, id);
-    if db.roll() % 4 == 0 {
+    if db.roll().is_multiple_of(4) {
         std::thread::yield_now();
     }
     row
@@ -134,7 +134,7 @@ fn memoized(db: &Db, id: u64) -> Row {
 #[cache_read(key = "n:<id>", cache = db.cache, namespace = "space:<id>", skip(db))]
 async fn named(db: &Db, id: u64) -> Result<Row, std::fmt::Error> {
     let row = db.load(Named, id).await;
-    if db.roll() % 16 == 0 { Err(std::fmt::Error) } else { Ok(row) }
+    if db.roll().is_multiple_of(16) { Err(std::fmt::Error) } else { Ok(row) }
 }
 
 async fn direct(db: &Db, id: u64) -> Row {
@@ -286,7 +286,7 @@ async fn write(db: &Db, family: Family, id: u64, roll: u64) -> (&'static str, Ro
 /// Reads, by a random way, rows of a family.
 async fn read(db: &Db, family: Family, id: u64, roll: u64) -> Vec<Row> {
     match family {
-        Tagged if roll % 16 == 0 => vec![tagged::refresh(db, id).await],
+        Tagged if roll.is_multiple_of(16) => vec![tagged::refresh(db, id).await],
         Tagged if roll % 16 == 1 => tagged::peek(db, id).await.expect("it works").into_iter().collect(),
         Tagged => vec![tagged(db, id).await],
         ByResult => vec![*by_result(db, id).await.expect("it is there")],

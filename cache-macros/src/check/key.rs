@@ -1,6 +1,6 @@
 //! Where a value lives: `key` in its three forms, `key_with`, `resource`, and that nothing is left out.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens as _, quote};
 use syn::ext::IdentExt as _;
 use syn::{Expr, Token};
@@ -27,12 +27,13 @@ pub(super) fn key(
 ) -> Option<Key> {
     let function = scope.function;
     let covered = batch.map(|batch| batch.param);
+    let in_impl = function.receiver().is_some() || args.word("companion") == Some("method");
     // What was not understood may have said it.
     let silent = args.doubtful(&["key", "key_with", "resource", "suffix", "skip", "each"])
         || (batch.is_none() && args.each().is_some());
     if let Some(expr) = args.expr("key") {
         if is_auto(expr) {
-            return Some(auto(scope, skipped, batch));
+            return Some(auto(scope, skipped, batch, in_impl));
         }
         let (text, shown, doubtful) = match text_key(expr, scope, errors) {
             Ok(text) => (Some(text.clone()), Some((text.canonical, text.uses)), Vec::new()),
@@ -66,7 +67,7 @@ pub(super) fn key(
         return Some(Key::Resource(resource));
     }
     if memoize && !args.wrote("key") {
-        return Some(auto(scope, skipped, batch));
+        return Some(auto(scope, skipped, batch, in_impl));
     }
     if !["key", "key_with", "resource"].iter().any(|name| args.wrote(name)) && !silent {
         let names: Vec<String> = function
@@ -195,8 +196,9 @@ pub(super) fn text_key(expr: &Expr, scope: &Scope<'_>, errors: &mut Errors) -> R
     if failed.is_empty() { Ok(out) } else { Err(Failed::Names(failed, out.uses)) }
 }
 
-/// Every parameter that is not skipped, then every generic one.
-fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>) -> Key {
+/// Every parameter that is not skipped, then every generic one. A method's type is one of these: the body may be the default
+/// of a trait's method, or stand in an `impl<T>`.
+fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>, in_impl: bool) -> Key {
     let function = scope.function;
     let mut text = Text { canonical: String::new(), segments: Vec::new(), uses: Uses::default() };
     let mut names = Vec::new();
@@ -227,6 +229,9 @@ fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>) -> Key {
             let blame = if param.is_plain() { ends(&param.ty) } else { (binding.span(), binding.span()) };
             add(binding.unraw().to_string(), plain(Source::Param(index, binding.clone()), blame));
         }
+    }
+    if in_impl {
+        add("Self".to_owned(), Segment::TypeName(Ident::new("Self", crate::hygiene::span())));
     }
     for generic in function.type_params() {
         let name = generic.to_string();

@@ -138,7 +138,7 @@ fn boxed_future_of_async_trait_is_seen_through() {
             }
         ),
     );
-    contains(&text, quote!(let __self = self; let Path(id) = { let __arg1 = __arg1; __arg1 }; let at =));
+    contains(&text, quote!(let __self = self; let Path(id) = { let __arg1 = __arg1; __arg1 }; let site:));
     contains(&text, quote!(w.part(&id);));
 }
 

@@ -225,10 +225,7 @@ pub(super) fn name_lifetimes(ty: &Type, names: &mut Vec<Lifetime>) -> Type {
             }
             visit_mut::visit_type_reference_mut(self, reference);
         }
-        fn visit_angle_bracketed_generic_arguments_mut(
-            &mut self,
-            arguments: &mut syn::AngleBracketedGenericArguments,
-        ) {
+        fn visit_angle_bracketed_generic_arguments_mut(&mut self, arguments: &mut syn::AngleBracketedGenericArguments) {
             // One for all of a path: what it may say of them (`struct Pair<'a, 'b: 'a>`) then holds.
             let mut elided = arguments
                 .args

@@ -257,6 +257,8 @@ impl Call<'_> {
         }
         if mode == Mode::Refresh {
             let began = core.now();
+            // For write-throughs that name their key only after the body.
+            core.cells.note(key.as_bytes());
             let lead = core.flights.displace(key.as_bytes(), key.template());
             let mut load = Load::new(self, shape, Some(lead), key.template());
             load.refreshes = Some(began);

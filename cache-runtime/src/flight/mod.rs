@@ -94,15 +94,11 @@ struct Slot {
 impl Slot {
     /// Nothing that began before may fill any more.
     fn close(&mut self) {
-        self.close_flights();
-        for ticket in &self.tickets {
-            ticket.lost.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn close_flights(&mut self) {
         for flight in self.flight.iter().chain(&self.superseded) {
             flight.closed.store(true, Ordering::SeqCst);
+        }
+        for ticket in &self.tickets {
+            ticket.lost.store(true, Ordering::SeqCst);
         }
     }
 
@@ -186,11 +182,12 @@ impl Flights {
         Err(Role::TakeOver(lead))
     }
 
-    /// Leads a new flight on `key` whatever runs: older flights keep those who wait for them and may not fill.
+    /// Leads a new flight on `key` whatever runs: older flights keep those who wait for them and may not fill. Nor may
+    /// write-throughs that began before: what this one finds in the source may be newer than their result.
     pub(crate) fn displace(self: &Arc<Self>, key: &[u8], template: u64) -> Lead {
         let mut table = self.shard(key).lock();
         if let Some(slot) = table.get_mut(key) {
-            slot.close_flights();
+            slot.close();
         }
         self.lead(&mut table, key, template)
     }

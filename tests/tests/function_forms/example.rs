@@ -105,3 +105,14 @@ async fn resources() {
         })
         .await;
 }
+
+/// N11: the catalogue names the templates of resources, and what is stored, before anything has run.
+#[test]
+fn the_catalogue_knows_resources_and_types() {
+    let catalogue = cache_runtime::catalogue();
+    let function = |name: &str| *catalogue.functions().iter().find(|function| function.name() == name).unwrap();
+    assert_eq!(function("get_profile").tags(), ["user:<user_id>"]);
+    assert_eq!(function("update_user").tags(), ["user:<user_id>"]);
+    assert_eq!(function("create_user").tags(), ["*", "users"]);
+    assert_eq!(function("get_profile").value(), Some(std::any::type_name::<User>()));
+}

@@ -8,10 +8,12 @@
     clippy::needless_question_mark,
     clippy::let_and_return,
     clippy::erasing_op,
+    clippy::ptr_arg,
     reason = "forms that users write"
 )]
 #![forbid(unsafe_code)]
 
+mod background;
 mod batch;
 mod corners;
 mod example;

@@ -245,3 +245,54 @@ async fn boxed_futures_are_seen_through() {
     })
     .await;
 }
+
+trait Sides {
+    fn sides(&self) -> u64;
+
+    #[memoize(skip(self))]
+    fn around(&self, length: u64) -> u64 {
+        self.sides() * length
+    }
+}
+
+struct Triangle;
+struct Square;
+
+impl Sides for Triangle {
+    fn sides(&self) -> u64 {
+        3
+    }
+}
+
+impl Sides for Square {
+    fn sides(&self) -> u64 {
+        4
+    }
+}
+
+struct Of<T>(std::marker::PhantomData<T>);
+
+impl<T> Of<T> {
+    #[memoize(skip(self))]
+    fn name(&self) -> &'static str {
+        std::any::type_name::<T>()
+    }
+
+    #[memoize(companion = method)]
+    fn static_name(n: u64) -> String {
+        format!("{}{n}", std::any::type_name::<T>())
+    }
+}
+
+/// P8: a generated key names the type as well, since one body may serve several.
+#[tokio::test]
+async fn one_body_for_several_types() {
+    in_test_cache(async {
+        for _ in 0..2 {
+            assert_eq!((Triangle.around(2), Square.around(2)), (6, 8));
+            assert_eq!((Of::<u8>(Default::default()).name(), Of::<u16>(Default::default()).name()), ("u8", "u16"));
+            assert_eq!((Of::<u8>::static_name(1), Of::<u16>::static_name(1)), ("u81".to_owned(), "u161".to_owned()));
+        }
+    })
+    .await;
+}

@@ -361,7 +361,8 @@ async fn a_background_recache_owns_self() {
         .scope(async {
             {
                 let service = recached::Service { db: Arc::clone(&db), shard: 1 };
-                service.rename_later(5, &"later".to_owned()).await;
+                let name = "later".to_owned();
+                service.rename_later(5, &name).await;
             }
             until("the background is done", || cache.stats().background == 0).await;
             assert_eq!(recached::Service { db: Arc::clone(&db), shard: 1 }.row_entry(5).peek().await.unwrap().unwrap().name, "later");
