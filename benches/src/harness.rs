@@ -57,7 +57,11 @@ impl Plan {
 
 /// The runtime of all cases.
 pub(crate) static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime can be started")
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime can be started")
 });
 
 /// Runs the operation so often and returns the time that one thread took.
@@ -189,7 +193,10 @@ fn prepare(case: &mut Case, slice: Duration) -> Measured {
 
 fn print(group: &Group, measured: &[Measured]) {
     println!("\n### {}\n", group.title);
-    println!("| {:44} | {:>8} | {:>8} | {:>8} | {:>6} | {:>6} | {:>6} |", "case", "median", "min", "max", "ratio", "of min", "allocs");
+    println!(
+        "| {:44} | {:>8} | {:>8} | {:>8} | {:>6} | {:>6} | {:>6} |",
+        "case", "median", "min", "max", "ratio", "of min", "allocs"
+    );
     println!("|{:-<46}|{0:->9}:|{0:->9}:|{0:->9}:|{0:->7}:|{0:->7}:|{0:->7}:|", "");
     for (case, this) in group.cases.iter().zip(measured) {
         let spread = Spread::of(&this.rounds);

@@ -73,9 +73,15 @@ pub(crate) fn groups() -> Vec<Group> {
         Group::new("hit: User by value, 10 000 keys zipf, one task")
             .case("bare quick_cache of User, stack-built key", one_task(&ZIPF, peer::quick_by_value))
             .case("User::clone alone", one_task(&ZIPF, peer::clone_alone))
-            .case("ours, quick_cache, the global cache", one_task(&ZIPF, async |id| ours::by_value(id, org_of(id)).await))
+            .case(
+                "ours, quick_cache, the global cache",
+                one_task(&ZIPF, async |id| ours::by_value(id, org_of(id)).await),
+            )
             .case("ours, moka, `cache = expr`", one_task(&ZIPF, async |id| ours::by_value_moka(id, org_of(id)).await))
-            .case("cached, concurrent_cached(max_size, ttl), u64", one_task(&ZIPF, async |id| peer::cached_number_by_value(id)))
+            .case(
+                "cached, concurrent_cached(max_size, ttl), u64",
+                one_task(&ZIPF, async |id| peer::cached_number_by_value(id)),
+            )
             .case("cached, the same, String key", one_task(&ZIPF, async |id| peer::cached_text_by_value(id))),
     ]
 }

@@ -37,7 +37,10 @@ pub(crate) fn measure(plan: &Plan) {
                 let start = now();
                 cache.invalidate(&tag).await.expect("a memory cache can be used");
                 let took = start.elapsed();
-                assert!(covered::peek(&cache, size, 0).await.is_ok_and(|found| found.is_none()), "{tag} was invalidated");
+                assert!(
+                    covered::peek(&cache, size, 0).await.is_ok_and(|found| found.is_none()),
+                    "{tag} was invalidated"
+                );
                 // The first round warms up.
                 if round > 0 {
                     micros.push(took.as_secs_f64() * 1e6);

@@ -41,7 +41,13 @@ impl Equivalent<Owned> for Borrowed<'_> {
 type Quick<V> = quick_cache::sync::Cache<Owned, V, UnitWeighter, RandomState>;
 
 fn quick_of<V: Clone>() -> Quick<V> {
-    Quick::with(CAPACITY, CAPACITY as u64, UnitWeighter, RandomState::default(), quick_cache::sync::DefaultLifecycle::default())
+    Quick::with(
+        CAPACITY,
+        CAPACITY as u64,
+        UnitWeighter,
+        RandomState::default(),
+        quick_cache::sync::DefaultLifecycle::default(),
+    )
 }
 
 static QUICK: LazyLock<Quick<Arc<User>>> = LazyLock::new(quick_of);
@@ -71,8 +77,9 @@ fn fill<V: Clone>(cache: &Quick<V>, key: &StackKey, value: V) -> V {
 
 type Moka = moka::sync::Cache<Box<[u8]>, Arc<User>, RandomState>;
 
-static MOKA: LazyLock<Moka> =
-    LazyLock::new(|| moka::sync::Cache::builder().max_capacity(CAPACITY as u64).build_with_hasher(RandomState::default()));
+static MOKA: LazyLock<Moka> = LazyLock::new(|| {
+    moka::sync::Cache::builder().max_capacity(CAPACITY as u64).build_with_hasher(RandomState::default())
+});
 static MOKA_TTL: LazyLock<Moka> = LazyLock::new(|| {
     let builder = moka::sync::Cache::builder().max_capacity(CAPACITY as u64).time_to_live(HOUR);
     builder.build_with_hasher(RandomState::default())

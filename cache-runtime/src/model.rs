@@ -258,7 +258,11 @@ async fn recache(db: &Db) -> u64 {
 async fn recache_alone(db: &Db) -> u64 {
     db.write().await
 }
-#[cache_write(cache = db.cache, put = numbered(db, result % 1))]
+/// The one row, named by the result.
+fn first(_: &u64) -> u64 {
+    0
+}
+#[cache_write(cache = db.cache, put = numbered(db, first(result)))]
 async fn put_of_result(db: &Db) -> u64 {
     db.write().await
 }

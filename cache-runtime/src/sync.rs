@@ -1,5 +1,5 @@
 //! The synchronisation primitives of the concurrent core (`tags`, `flight`), so that a model checker can take their place.
-//! Built with the feature `shuttle`, every lock and atomic here becomes a scheduling point; see `tests/model`.
+//! Built with the feature `shuttle`, every lock and atomic here becomes a scheduling point; see `model`.
 
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use parking_lot::Mutex;

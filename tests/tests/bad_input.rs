@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use cache_runtime::{
-    Cache, CacheConfig, Engine, ErrorKind, Tenant, cache_read, cache_write, key, memoize,
-};
+use cache_runtime::{Cache, CacheConfig, Engine, ErrorKind, Tenant, cache_read, cache_write, key, memoize};
 use cache_tests::{Failed, Row, Source};
 
 #[cache_read(key = "text:<text>", skip(db))]
@@ -54,7 +52,14 @@ async fn a_key_over_the_limit_is_shortened() {
     cache
         .scope(async {
             let base = "x".repeat(1 << 15);
-            let texts = [base.clone(), format!("{base}y"), format!("y{base}"), format!("{}y{base}", &base[1..]), "x".repeat(1 << 10), "x".repeat(1025)];
+            let texts = [
+                base.clone(),
+                format!("{base}y"),
+                format!("y{base}"),
+                format!("{}y{base}", &base[1..]),
+                "x".repeat(1 << 10),
+                "x".repeat(1025),
+            ];
             for round in 0..2 {
                 for (index, text) in texts.iter().enumerate() {
                     assert_eq!(by_text(&db, text).await, index as u64 + 1, "round {round}");
@@ -62,7 +67,11 @@ async fn a_key_over_the_limit_is_shortened() {
             }
             assert_ne!(by_text::key(&"x".repeat(1 << 20)), by_text::key(&base), "a mebibyte, too");
             let key = by_text::key(&base);
-            assert!(key.as_str().len() <= 2048 && key.as_str().starts_with("text:xxxx"), "{} bytes", key.as_str().len());
+            assert!(
+                key.as_str().len() <= 2048 && key.as_str().starts_with("text:xxxx"),
+                "{} bytes",
+                key.as_str().len()
+            );
             assert_eq!(key, key!("text:<text>", text = base.as_str()));
             assert_eq!(cache.get::<u64>(key).await.unwrap(), Some(1));
             by_text::invalidate(&base).await.unwrap();
@@ -71,7 +80,11 @@ async fn a_key_over_the_limit_is_shortened() {
             cache.invalidate(by_text::key(&texts[1])).await.unwrap();
             assert_eq!(by_text::peek(&texts[1]).await.unwrap(), None);
             drop_text(&texts[2]).await;
-            assert_eq!(by_text::peek(&texts[2]).await.unwrap(), None, "a pattern with a long value finds the shortened key");
+            assert_eq!(
+                by_text::peek(&texts[2]).await.unwrap(),
+                None,
+                "a pattern with a long value finds the shortened key"
+            );
             assert_eq!(by_text::peek(&texts[3]).await.unwrap(), Some(4));
         })
         .await;
@@ -217,7 +230,12 @@ fn an_unknown_environment_value_is_refused() {
 /// P9: a backend that this version does not have is refused at start-up, and no password is shown.
 #[tokio::test]
 async fn a_backend_that_is_not_there_is_refused() {
-    for url in ["redis://:hunter2@localhost:6379/0", "rediss://u:hunter2@h", "hybrid+redis://:hunter2@h", "redis+cluster://:hunter2@a:1,b:2"] {
+    for url in [
+        "redis://:hunter2@localhost:6379/0",
+        "rediss://u:hunter2@h",
+        "hybrid+redis://:hunter2@h",
+        "redis+cluster://:hunter2@a:1,b:2",
+    ] {
         let error = Cache::builder().ignore_env().url(url).build().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{url}: {error}");
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
@@ -252,7 +270,10 @@ async fn a_value_heavier_than_the_cache_is_not_kept() {
                 assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
                 assert_eq!(put_heavy(200_000).await.len(), 200_000);
                 assert_eq!(heavy::peek(200_000).await.unwrap(), None);
-                assert_eq!(cache.get_or_load("l", || async { Ok::<_, Failed>(vec![0_u8; 200_000]) }).await.map(|v| v.len()), Ok(200_000));
+                assert_eq!(
+                    cache.get_or_load("l", || async { Ok::<_, Failed>(vec![0_u8; 200_000]) }).await.map(|v| v.len()),
+                    Ok(200_000)
+                );
                 assert_eq!(cache.get::<u8>("small").await.unwrap(), Some(1), "nothing was evicted for it");
                 assert!(cache.stats().bytes <= 100_000);
             })
@@ -272,7 +293,11 @@ async fn a_heavier_value_does_not_leave_the_old_one() {
         .scope(async {
             heavy::put(vec![1], 150_000).await.unwrap();
             heavy::put(vec![2; 200_000], 150_000).await.unwrap_err();
-            assert_ne!(heavy::peek(150_000).await.unwrap(), Some(vec![1]), "the caller said that this is no longer the value");
+            assert_ne!(
+                heavy::peek(150_000).await.unwrap(),
+                Some(vec![1]),
+                "the caller said that this is no longer the value"
+            );
         })
         .await;
 }
@@ -346,8 +371,36 @@ async fn hostile_text_is_an_entry_of_its_own() {
     cache
         .scope(async {
             let hostile = [
-                "a", "a:b", "a%3Ab", "%", "%%", "*", "?", "[a]", "{a}", "\\", "\n", "\r", "\0", "\u{7f}", "\u{202e}abc", "é", "e\u{301}", " ", "a ",
-                "tenant-a", "<text>", "None", "\u{feff}a", "🦀", "A", "'", "\"", "a\tb", "\u{85}", "\u{2028}",
+                "a",
+                "a:b",
+                "a%3Ab",
+                "%",
+                "%%",
+                "*",
+                "?",
+                "[a]",
+                "{a}",
+                "\\",
+                "\n",
+                "\r",
+                "\0",
+                "\u{7f}",
+                "\u{202e}abc",
+                "é",
+                "e\u{301}",
+                " ",
+                "a ",
+                "tenant-a",
+                "<text>",
+                "None",
+                "\u{feff}a",
+                "🦀",
+                "A",
+                "'",
+                "\"",
+                "a\tb",
+                "\u{85}",
+                "\u{2028}",
             ];
             for (index, text) in hostile.iter().enumerate() {
                 assert_eq!(by_text(&db, text).await, index as u64 + 1, "{text:?}");

@@ -485,7 +485,8 @@ async fn further_shapes() {
             db.source.remove(3);
             let set = HashSet::from([1, 2, 3]);
             for _ in 0..2 {
-                let mut ids: Vec<u64> = options::by_in_result(&db, &set).await.unwrap().iter().map(|row| row.id).collect();
+                let mut ids: Vec<u64> =
+                    options::by_in_result(&db, &set).await.unwrap().iter().map(|row| row.id).collect();
                 ids.sort_unstable();
                 assert_eq!(ids, [1, 2]);
             }

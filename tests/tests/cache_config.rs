@@ -62,8 +62,16 @@ async fn a_file_is_felt_by_entries() {
 /// A7 D8: what code says wins over the file, field by field.
 #[tokio::test]
 async fn code_wins_over_the_file() {
-    let file: CacheConfig = serde_json::from_str(r#"{ "prefix": "file", "version": "v9", "ttl_default": 60, "stats": false }"#).unwrap();
-    let cache = Cache::builder().ignore_env().prefix("code").ttl_default(Duration::from_secs(90)).config(file).build().await.unwrap();
+    let file: CacheConfig =
+        serde_json::from_str(r#"{ "prefix": "file", "version": "v9", "ttl_default": 60, "stats": false }"#).unwrap();
+    let cache = Cache::builder()
+        .ignore_env()
+        .prefix("code")
+        .ttl_default(Duration::from_secs(90))
+        .config(file)
+        .build()
+        .await
+        .unwrap();
     assert_eq!(cache.info().await.unwrap().prefix, "code:v9");
     cache.set("k", 1_u8).await.unwrap();
     assert_eq!(left(&cache, "k").await, 90);
@@ -192,7 +200,8 @@ async fn child() {
                 })
                 .await;
             // Code over environment over file.
-            let file: CacheConfig = serde_json::from_str(r#"{ "prefix": "file", "ttl_short": 1, "stats": false }"#).unwrap();
+            let file: CacheConfig =
+                serde_json::from_str(r#"{ "prefix": "file", "ttl_short": 1, "stats": false }"#).unwrap();
             let cache = Cache::builder().version("code").config(file).build().await.unwrap();
             assert_eq!(cache.info().await.unwrap().prefix, "env:code");
             cache.set("k", 1_u8).ttl(Ttl::Short).await.unwrap();
@@ -200,7 +209,11 @@ async fn child() {
             cache.get::<u8>("k").await.unwrap();
             assert_eq!(cache.stats().hits, 0);
             let alone = Cache::from_config(CacheConfig::default()).await.unwrap();
-            assert_eq!(alone.info().await.unwrap().prefix, "svc:v1", "a configuration alone does not look at the environment");
+            assert_eq!(
+                alone.info().await.unwrap().prefix,
+                "svc:v1",
+                "a configuration alone does not look at the environment"
+            );
             assert_eq!(Cache::for_test().info().await.unwrap().prefix, "svc:v1", "nor does a test");
         }
         Ok("default ttl") => {
@@ -226,7 +239,11 @@ async fn child() {
             assert_eq!(db.loads(), 3);
         }
         Ok(case @ ("unusable" | "no such backend")) => {
-            let (kind, part) = if case == "unusable" { (ErrorKind::Config, "CACHE_TTL_DEFAULT") } else { (ErrorKind::Unsupported, "redis") };
+            let (kind, part) = if case == "unusable" {
+                (ErrorKind::Config, "CACHE_TTL_DEFAULT")
+            } else {
+                (ErrorKind::Unsupported, "redis")
+            };
             for _ in 0..3 {
                 assert_eq!(get_user(&db, 1).await, Row::fresh(1));
             }

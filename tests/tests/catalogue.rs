@@ -1,6 +1,8 @@
 //! The catalogue: what annotated functions a program has, and what is wrong between them.
 
-use cache_runtime::{Cache, Catalogue, Problem, ProblemKind, SiteKind, Ttl, cache_read, cache_write, catalogue, memoize, resource};
+use cache_runtime::{
+    Cache, Catalogue, Problem, ProblemKind, SiteKind, Ttl, cache_read, cache_write, catalogue, memoize, resource,
+};
 
 mod sound {
     //! A program with nothing wrong in it.
@@ -97,6 +99,35 @@ mod meeting {
     }
 }
 
+mod putting {
+    use super::*;
+
+    #[cache_read(key = "cat:put:<id>", tags = ["cat:put:all"])]
+    pub(crate) async fn tagged(id: u64) -> u64 {
+        id
+    }
+
+    #[cache_write(put = "cat:put:<id>")]
+    pub(crate) async fn by_key(id: u64) -> u64 {
+        id
+    }
+
+    #[cache_write(put = tagged(id))]
+    pub(crate) async fn by_function(id: u64) -> u64 {
+        id
+    }
+
+    #[cache_read(key = "cat:put:own:<id>", tags = ["cat:put:own:<id>"])]
+    pub(crate) async fn its_own_tag(id: u64) -> u64 {
+        id
+    }
+
+    #[cache_write(put = "cat:put:own:<id>")]
+    pub(crate) async fn by_its_key(id: u64) -> u64 {
+        id
+    }
+}
+
 /// The problems of one module's functions.
 fn problems_of(catalogue: &Catalogue, module: &str) -> Vec<Problem> {
     catalogue.problems().into_iter().filter(|problem| problem.function().module().ends_with(module)).collect()
@@ -122,12 +153,19 @@ fn every_annotated_function_is_listed() {
     let source = include_str!("catalogue.rs").lines().collect::<Vec<_>>();
     let line = user.line() as usize;
     let around = &source[line - 1..line + 2];
-    assert!(around.iter().any(|line| line.contains("fn get_user") || line.contains("cat:user:<user_id>")), "line {line}");
+    assert!(
+        around.iter().any(|line| line.contains("fn get_user") || line.contains("cat:user:<user_id>")),
+        "line {line}"
+    );
 
     let profile = find("get_profile");
     assert_eq!((profile.key().as_deref(), profile.ttl().as_str()), (Some("user:profile:<user_id>"), "short"));
     let list = find("list");
-    assert_eq!((list.key().as_deref(), list.ttl().as_str()), (Some("cat:list:<page>"), "forever"), "one spelling for both brackets");
+    assert_eq!(
+        (list.key().as_deref(), list.ttl().as_str()),
+        (Some("cat:list:<page>"), "forever"),
+        "one spelling for both brackets"
+    );
     let rename = find("rename");
     assert_eq!((rename.kind(), rename.key()), (SiteKind::Write, None));
     assert_eq!(rename.recaches(), ["get_user", "list"]);
@@ -190,14 +228,17 @@ async fn different_types_on_one_key_are_found() {
         })
         .await;
     let problems = problems_of(&catalogue(), "::meeting");
-    let types: Vec<String> = problems
-        .iter()
-        .filter(|problem| problem.kind() == ProblemKind::TypesDiffer)
-        .map(ToString::to_string)
-        .collect();
+    let types: Vec<String> =
+        problems.iter().filter(|problem| problem.kind() == ProblemKind::TypesDiffer).map(ToString::to_string).collect();
     assert_eq!(types.len(), 2, "text against both numbers: {types:?}");
     for text in &types {
-        assert!(text.contains("meeting::text") && text.contains("u64") && text.contains("String") && text.contains("cat:meet:<"), "{text}");
+        assert!(
+            text.contains("meeting::text")
+                && text.contains("u64")
+                && text.contains("String")
+                && text.contains("cat:meet:<"),
+            "{text}"
+        );
     }
 }
 
@@ -208,15 +249,29 @@ fn different_types_are_found_without_running() {
     assert!(problems.iter().any(|problem| problem.kind() == ProblemKind::TypesDiffer), "{problems:?}");
 }
 
+/// N10: an entry put by key has none of its reader's tags, so a write by such a tag would leave it stale.
+#[tokio::test]
+async fn a_put_by_key_past_the_readers_tags_is_found() {
+    let problems = problems_of(&catalogue(), "::putting");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!((problem.kind(), problem.function().name()), (ProblemKind::PutWithoutTags, "by_key"));
+    assert!(problem.to_string().contains("put = tagged(..)"), "{problem}");
+    Cache::for_test()
+        .scope(async {
+            putting::by_key(1).await;
+            putting::by_function(1).await;
+            putting::by_its_key(1).await;
+            assert_eq!(putting::tagged(1).await + putting::its_own_tag(1).await, 2);
+        })
+        .await;
+}
+
 /// N10: templates that can make one text are found.
 #[test]
 fn overlapping_templates_are_found() {
     let problems = problems_of(&catalogue(), "::meeting");
-    let overlaps: Vec<String> = problems
-        .iter()
-        .filter(|problem| problem.kind() == ProblemKind::KeysOverlap)
-        .map(ToString::to_string)
-        .collect();
+    let overlaps: Vec<String> =
+        problems.iter().filter(|problem| problem.kind() == ProblemKind::KeysOverlap).map(ToString::to_string).collect();
     assert_eq!(overlaps.len(), 1, "{overlaps:?}");
     assert!(overlaps[0].contains("pair") && overlaps[0].contains("profile"), "{overlaps:?}");
 }

@@ -70,7 +70,13 @@ fn aliases_are_read_in_their_order() {
 
 #[test]
 fn redis_in_parts_is_used_when_no_url_is_set() {
-    let parts = [("REDIS_HOST", "h"), ("REDIS_PORT", "7000"), ("REDIS_DB", "3"), ("REDIS_USERNAME", "u"), ("REDIS_PASSWORD", "p%/@")];
+    let parts = [
+        ("REDIS_HOST", "h"),
+        ("REDIS_PORT", "7000"),
+        ("REDIS_DB", "3"),
+        ("REDIS_USERNAME", "u"),
+        ("REDIS_PASSWORD", "p%/@"),
+    ];
     let Backend::Redis(server) = resolved(&parts).backend else { panic!("not Redis") };
     assert_eq!(server.topology, Topology::Standalone(Endpoint { host: "h".into(), port: 7000 }));
     assert_eq!((server.database, server.username.as_deref(), server.tls), (3, Some("u"), false));
@@ -129,7 +135,9 @@ fn a_variable_that_does_not_parse_is_an_error_that_names_it() {
         assert!(text.starts_with(name) && text.contains(part), "{name}={value}: {text}");
     }
     let long = "x".repeat(65);
-    assert!(env(&[("CACHE_PREFIX", &long)]).expect_err("too long").to_string().contains("65 characters; the limit is 64"));
+    assert!(
+        env(&[("CACHE_PREFIX", &long)]).expect_err("too long").to_string().contains("65 characters; the limit is 64")
+    );
 }
 
 #[test]
@@ -137,7 +145,10 @@ fn a_field_that_cannot_be_used_is_an_error_that_names_it() {
     let base = CacheConfig::default;
     for (config, part) in [
         (CacheConfig { url: Some("redis://".into()), ..base() }, "url: the host is missing"),
-        (CacheConfig { url: Some("mem://".into()), backend: Some(BackendKind::Hybrid), ..base() }, "backend is `hybrid`"),
+        (
+            CacheConfig { url: Some("mem://".into()), backend: Some(BackendKind::Hybrid), ..base() },
+            "backend is `hybrid`",
+        ),
         (CacheConfig { prefix: Some(String::new()), ..base() }, "prefix: cannot be empty"),
         (CacheConfig { version: Some("a?".into()), ..base() }, "version: cannot contain '?'"),
         (CacheConfig { namespace: Some(String::new()), ..base() }, "namespace: cannot be empty"),
@@ -147,9 +158,15 @@ fn a_field_that_cannot_be_used_is_an_error_that_names_it() {
         (CacheConfig { max_items: Some(0), ..base() }, "max_items: 0"),
         (CacheConfig { max_bytes: Some(0), ..base() }, "max_bytes: 0"),
         (CacheConfig { pool_size: Some(0), ..base() }, "pool_size: 0"),
-        (CacheConfig { redis: RedisConfig { host: Some("a b".into()), ..Default::default() }, ..base() }, "redis.host: the host"),
+        (
+            CacheConfig { redis: RedisConfig { host: Some("a b".into()), ..Default::default() }, ..base() },
+            "redis.host: the host",
+        ),
         (CacheConfig { redis: RedisConfig { port: Some(0), ..Default::default() }, ..base() }, "redis.port: the port"),
-        (CacheConfig { redis: RedisConfig { username: Some("u".into()), ..Default::default() }, ..base() }, "redis.username: "),
+        (
+            CacheConfig { redis: RedisConfig { username: Some("u".into()), ..Default::default() }, ..base() },
+            "redis.username: ",
+        ),
     ] {
         let error = config.resolve().expect_err(part);
         assert_eq!(error.kind(), ErrorKind::Config);
@@ -169,7 +186,10 @@ fn code_wins_over_the_environment_and_that_over_the_file() {
     let environment = env(&[("CACHE_PREFIX", "env"), ("CACHE_VERSION", "env"), ("CACHE_STATS", "true")]).expect("fine");
     let code = CacheConfig { prefix: Some("code".into()), ..CacheConfig::default() };
     let config = code.or(environment).or(file).resolve().expect("fine");
-    assert_eq!((config.prefix.as_str(), config.version.as_str(), config.max_items, config.stats), ("code", "env", 1, true));
+    assert_eq!(
+        (config.prefix.as_str(), config.version.as_str(), config.max_items, config.stats),
+        ("code", "env", 1, true)
+    );
     assert_eq!(config.ttl_short.as_secs(), 30);
 }
 
@@ -316,7 +336,10 @@ fn files_are_read_in_json_and_toml_and_as_the_origins_wrote_them() {
     )
     .expect("fine");
     assert_eq!(json, toml);
-    assert_eq!((json.ttl_short, json.max_bytes, json.engine), (Some(Duration::from_secs(15)), Some(1024), Some(Engine::Moka)));
+    assert_eq!(
+        (json.ttl_short, json.max_bytes, json.engine),
+        (Some(Duration::from_secs(15)), Some(1024), Some(Engine::Moka))
+    );
 
     let origin: CacheConfig = serde_json::from_str(
         r#"{ "redis": { "enabled": true, "host": "localhost", "port": 6379, "db": 0, "password": null, "max_connections": 50,

@@ -137,7 +137,11 @@ async fn one_of_many_wins() {
                 .map(|me| {
                     let (cache, key) = (cache.clone(), key.clone());
                     tokio::spawn(async move {
-                        if pop { cache.pop::<u32>(key).await.unwrap().is_some() } else { cache.set_nx(key, me).await.unwrap() }
+                        if pop {
+                            cache.pop::<u32>(key).await.unwrap().is_some()
+                        } else {
+                            cache.set_nx(key, me).await.unwrap()
+                        }
                     })
                 })
                 .collect();
@@ -300,9 +304,11 @@ async fn a_direct_change_wins_over_an_older_load() {
     };
     macro_rules! change {
         (|$cache:ident| $work:expr) => {
-            loads(|$cache| Box::new(Box::pin(async move {
-                let _ = $work.await.unwrap();
-            })))
+            loads(|$cache| {
+                Box::new(Box::pin(async move {
+                    let _ = $work.await.unwrap();
+                }))
+            })
         };
     }
     assert_eq!(change!(|cache| async { Ok::<_, ()>(cache) }).await.as_deref(), Some("row 1"), "nothing changed");

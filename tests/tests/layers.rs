@@ -82,7 +82,8 @@ fn named(line: &str) -> Vec<String> {
             let rest = &line[at + prefix.len()..];
             if let Some(group) = rest.strip_prefix('{') {
                 let group = group.split('}').next().unwrap_or_default();
-                found.extend(group.split(',').map(|name| name.trim().split("::").next().unwrap_or_default().to_owned()));
+                found
+                    .extend(group.split(',').map(|name| name.trim().split("::").next().unwrap_or_default().to_owned()));
             } else {
                 found.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
             }
@@ -93,9 +94,10 @@ fn named(line: &str) -> Vec<String> {
 
 /// Layer and place in it.
 fn place(module: &str) -> Option<(usize, usize)> {
-    LAYERS.iter().enumerate().find_map(|(layer, (_, names))| {
-        names.iter().position(|name| *name == module).map(|place| (layer, place))
-    })
+    LAYERS
+        .iter()
+        .enumerate()
+        .find_map(|(layer, (_, names))| names.iter().position(|name| *name == module).map(|place| (layer, place)))
 }
 
 fn modules() -> Vec<String> {
@@ -150,7 +152,9 @@ fn the_architecture_document_shows_the_same_layers() {
     let modules = modules();
     let mut shown: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for line in text.lines() {
-        let Some((layer, rest)) = line.split_once("  ").filter(|(layer, _)| LAYERS.iter().any(|(name, _)| name == layer)) else {
+        let Some((layer, rest)) =
+            line.split_once("  ").filter(|(layer, _)| LAYERS.iter().any(|(name, _)| name == layer))
+        else {
             continue;
         };
         // Names are separated by dots in the middle; what follows two spaces explains them.
@@ -160,8 +164,11 @@ fn the_architecture_document_shows_the_same_layers() {
         shown.insert(layer, names);
     }
     for (layer, names) in LAYERS {
-        let mut expected: Vec<String> =
-            names.iter().filter(|name| modules.iter().any(|module| module == *name)).map(|name| (*name).to_owned()).collect();
+        let mut expected: Vec<String> = names
+            .iter()
+            .filter(|name| modules.iter().any(|module| module == *name))
+            .map(|name| (*name).to_owned())
+            .collect();
         expected.sort();
         assert_eq!(shown.get(layer), Some(&expected), "docs/architecture.md, {layer}");
     }
@@ -204,6 +211,9 @@ fn the_checks_see_violations() {
     assert_eq!(named("$crate::__private::X"), Vec::<String>::new());
     assert!(place("engine") > place("flight") && place("flight") > place("tags") && place("tags") > place("memory"));
     let text = "use crate::a;\n#[cfg(test)]\nmod tests {\n    use crate::b;\n}\n// crate::c\nuse crate::d;\n";
-    let seen: Vec<_> = code(text).into_iter().flat_map(|(number, line)| named(&line).into_iter().map(move |name| (number, name))).collect();
+    let seen: Vec<_> = code(text)
+        .into_iter()
+        .flat_map(|(number, line)| named(&line).into_iter().map(move |name| (number, name)))
+        .collect();
     assert_eq!(seen, [(1, "a".to_owned()), (7, "d".to_owned())]);
 }

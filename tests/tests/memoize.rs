@@ -184,7 +184,8 @@ mod nested {
         let (cache, db) = (Cache::for_test(), Source::new());
         cache
             .scope(async {
-                let calls: [(&[&str], Option<&str>, (&str, &[&[u8]])); 5] = [
+                type Call<'a> = (&'a [&'a str], Option<&'a str>, (&'a str, &'a [&'a [u8]]));
+                let calls: [Call<'_>; 5] = [
                     (&["a", "b"], None, ("", &[])),
                     (&["a,b"], None, ("", &[])),
                     (&["a", "b"], Some(""), ("", &[])),

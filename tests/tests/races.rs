@@ -103,7 +103,11 @@ async fn race(what: &str, read: Read, write: Write) {
                 if polled.is_pending() {
                     polled = Poll::Ready(new.ready());
                 }
-                assert_eq!(polled.map(|row| row.version), Poll::Ready(1), "{what}, {order:?}: it began after the write");
+                assert_eq!(
+                    polled.map(|row| row.version),
+                    Poll::Ready(1),
+                    "{what}, {order:?}: it began after the write"
+                );
             }
             Order::Dropped => {
                 drop(old);

@@ -65,7 +65,9 @@ async fn functions_are_counted_by_themselves() {
             count(&db, 1);
             never_kept(&db, 1).await;
             let functions = cache.stats().functions;
-            let of = |name: &str| functions.iter().find(|(path, _)| path.ends_with(&format!("::{name}"))).map(|(_, stats)| *stats);
+            let of = |name: &str| {
+                functions.iter().find(|(path, _)| path.ends_with(&format!("::{name}"))).map(|(_, stats)| *stats)
+            };
             assert_eq!(of("get_user"), Some(get_user::stats()));
             assert_eq!(of("count"), Some(count::stats()));
             assert_eq!(of("never_kept").unwrap().unstored, 1);
@@ -117,7 +119,10 @@ async fn loads_are_timed() {
             }
             let latency = get_user::stats().latency;
             assert_eq!(latency.count, 10, "hits are no loads");
-            assert!(latency.p50 <= latency.p99 && latency.p99 <= latency.max && latency.max < Duration::from_secs(60), "{latency:?}");
+            assert!(
+                latency.p50 <= latency.p99 && latency.p99 <= latency.max && latency.max < Duration::from_secs(60),
+                "{latency:?}"
+            );
         })
         .await;
 }

@@ -24,8 +24,17 @@ async fn of_items(engine: Engine, max_items: u64) -> Cache {
 }
 
 async fn of_bytes(engine: Engine, max_bytes: u64) -> Cache {
-    let weigher = |_: &str, value: &dyn std::any::Any| value.downcast_ref::<Vec<u8>>().map_or(1, |bytes| bytes.len() as u64);
-    Cache::builder().ignore_env().engine(engine).max_items(1 << 20).max_bytes(max_bytes).weigher(weigher).build().await.unwrap()
+    let weigher =
+        |_: &str, value: &dyn std::any::Any| value.downcast_ref::<Vec<u8>>().map_or(1, |bytes| bytes.len() as u64);
+    Cache::builder()
+        .ignore_env()
+        .engine(engine)
+        .max_items(1 << 20)
+        .max_bytes(max_bytes)
+        .weigher(weigher)
+        .build()
+        .await
+        .unwrap()
 }
 
 async fn timed(engine: Engine) -> (Cache, TestClock) {

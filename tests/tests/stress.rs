@@ -290,7 +290,10 @@ async fn read(db: &Db, family: Family, id: u64, roll: u64) -> Vec<Row> {
         Tagged if roll % 16 == 1 => tagged::peek(db, id).await.expect("it works").into_iter().collect(),
         Tagged => vec![tagged(db, id).await],
         ByResult => vec![*by_result(db, id).await.expect("it is there")],
-        Batch => batch(db, (0..ROWS).filter(|other| *other == id || (roll >> other) & 1 == 0).collect()).await.into_values().collect(),
+        Batch => batch(db, (0..ROWS).filter(|other| *other == id || (roll >> other) & 1 == 0).collect())
+            .await
+            .into_values()
+            .collect(),
         Memoized => vec![memoized(db, id)],
         Direct => vec![direct(db, id).await],
         Named => named(db, id).await.into_iter().collect(),
@@ -354,7 +357,9 @@ fn run(engine: Engine, max_items: u64, seconds: f64, seed: u64) {
         let db = Arc::new(Db { cache, slots, dice: AtomicU64::new(seed) });
         let (stop, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()));
         let actors: Vec<_> = (0..TASKS)
-            .map(|task| tokio::spawn(actor(Arc::clone(&db), Arc::clone(&stop), Arc::clone(&tally), mix(seed ^ (task << 40)))))
+            .map(|task| {
+                tokio::spawn(actor(Arc::clone(&db), Arc::clone(&stop), Arc::clone(&tally), mix(seed ^ (task << 40))))
+            })
             .collect();
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
         stop.store(true, SeqCst);
@@ -368,11 +373,17 @@ fn run(engine: Engine, max_items: u64, seconds: f64, seed: u64) {
             }
         }
         let stats = db.cache.stats();
-        println!("{what}: {tally:?}, {} hits, {} loads, {} coalesced, {} refused", stats.hits, stats.loads, stats.coalesced, stats.refused);
+        println!(
+            "{what}: {tally:?}, {} hits, {} loads, {} coalesced, {} refused",
+            stats.hits, stats.loads, stats.coalesced, stats.refused
+        );
         assert_eq!(stats.flights, 0, "{what}: flights or tickets are left");
         let (reads, writes) = (tally.reads.load(SeqCst), tally.writes.load(SeqCst));
         assert!(reads > 100 && writes > 20, "{what}: too little happened: {tally:?}");
-        assert!(stats.hits > 0 && stats.coalesced > 0 && stats.refused > 0, "{what}: the races did not happen: {stats:?}");
+        assert!(
+            stats.hits > 0 && stats.coalesced > 0 && stats.refused > 0,
+            "{what}: the races did not happen: {stats:?}"
+        );
     });
 }
 
@@ -383,7 +394,9 @@ fn no_read_is_stale_under_randomized_load() {
     let seconds = number("CACHE_STRESS_SECONDS").unwrap_or(2.0) / 4.0;
     // The address of a local differs from run to run, and no clock is read.
     let seed = number("CACHE_STRESS_SEED").map_or_else(|| u64::from(std::process::id()) << 16, |seed| seed as u64);
-    for (engine, max_items) in [(Engine::QuickCache, 1_000), (Engine::QuickCache, 6), (Engine::Moka, 1_000), (Engine::Moka, 6)] {
+    for (engine, max_items) in
+        [(Engine::QuickCache, 1_000), (Engine::QuickCache, 6), (Engine::Moka, 1_000), (Engine::Moka, 6)]
+    {
         run(engine, max_items, seconds, seed);
     }
 }

@@ -111,7 +111,10 @@ async fn a_key_works_again_after_its_loader_panicked_alone() {
     let cache = Cache::for_test();
     for _ in 0..3 {
         let cache = cache.clone();
-        let died = tokio::spawn(async move { cache.get_or_load("k", || async { panic!("always") }).await as Result<u64, Opaque> });
+        let died =
+            tokio::spawn(
+                async move { cache.get_or_load("k", || async { panic!("always") }).await as Result<u64, Opaque> },
+            );
         assert!(died.await.unwrap_err().is_panic());
     }
     assert_eq!(cache.get_or_load("k", || async { Ok::<u64, Opaque>(1) }).await, Ok(1));

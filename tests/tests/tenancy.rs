@@ -308,7 +308,8 @@ async fn nothing_crosses_between_tenants() {
                 let id = random(6) as u8;
                 let operation = random(16);
                 let work = async {
-                    let mine = |value: &str| assert!(value.starts_with(&format!("{who}/")), "{who} sees {value} at {step}");
+                    let mine =
+                        |value: &str| assert!(value.starts_with(&format!("{who}/")), "{who} sees {value} at {step}");
                     match operation {
                         0..=2 => mine(&one(who, id).await),
                         3..=4 => mine(&two(who, id).await.unwrap()),
@@ -320,7 +321,10 @@ async fn nothing_crosses_between_tenants() {
                             cache.delete_match(pattern).await.unwrap();
                         }
                         9 => cache.invalidate_namespace(["one", "n:1"][random(2) as usize]).await.unwrap(),
-                        10 => [one::clear().await, two::clear().await, three::clear().await][random(3) as usize].as_ref().map(drop).unwrap(),
+                        10 => [one::clear().await, two::clear().await, three::clear().await][random(3) as usize]
+                            .as_ref()
+                            .map(drop)
+                            .unwrap(),
                         11 => {
                             // Without a tenant it is everybody's.
                             if !who.is_empty() && random(8) == 0 {
@@ -343,7 +347,11 @@ async fn nothing_crosses_between_tenants() {
                         _ => {
                             for id in 0..6 {
                                 let expected = own.get(&(who, id)).copied();
-                                assert_eq!(cache.get::<u64>(format!("own:{id}")).await.unwrap(), expected, "{who} {id} at {step}");
+                                assert_eq!(
+                                    cache.get::<u64>(format!("own:{id}")).await.unwrap(),
+                                    expected,
+                                    "{who} {id} at {step}"
+                                );
                             }
                         }
                     }

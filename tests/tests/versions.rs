@@ -159,7 +159,8 @@ async fn templates_that_meet_keep_their_values_apart() {
     cache
         .scope(async {
             for _ in 0..3 {
-                let (a, b, c) = (by_kind(&db, "profile", 7).await, profile(&db, 7).await, anything(&db, "user", 7).await);
+                let (a, b, c) =
+                    (by_kind(&db, "profile", 7).await, profile(&db, 7).await, anything(&db, "user", 7).await);
                 assert!(a < 1000 && (1000..2000).contains(&b) && c >= 2000, "{a} {b} {c}");
             }
             assert_eq!(by_kind::key("profile", 7).as_str(), profile::key(7).as_str());
@@ -225,16 +226,41 @@ async fn none_is_not_a_text() {
     cache
         .scope(async {
             let key = none::by_region::key(None);
-            let likely = ["None", "none", "null", "", "%", "%N", "-", "~", "<none>", key.as_str(), key.as_str().rsplit(':').next().unwrap()];
+            let likely = [
+                "None",
+                "none",
+                "null",
+                "",
+                "%",
+                "%N",
+                "-",
+                "~",
+                "<none>",
+                key.as_str(),
+                key.as_str().rsplit(':').next().unwrap(),
+            ];
             let none = none::by_region(&db, None).await;
             for text in likely {
                 assert_ne!(none::by_region(&db, Some(text)).await, none, "{text:?}");
             }
             let mut seen = std::collections::BTreeSet::new();
             let some = |text: &str| Some(text.to_owned());
-            for regions in [vec![], vec![None], vec![None, None], vec![some("")], vec![some(""), some("")], vec![some("None")], vec![some("a"), some("b")], vec![some("a,b")], vec![some("a:b")]] {
+            for regions in [
+                vec![],
+                vec![None],
+                vec![None, None],
+                vec![some("")],
+                vec![some(""), some("")],
+                vec![some("None")],
+                vec![some("a"), some("b")],
+                vec![some("a,b")],
+                vec![some("a:b")],
+            ] {
                 for nested in [None, Some(None), Some(Some(0))] {
-                    assert!(seen.insert(none::by_regions(&db, regions.clone(), nested).await), "{regions:?} {nested:?}");
+                    assert!(
+                        seen.insert(none::by_regions(&db, regions.clone(), nested).await),
+                        "{regions:?} {nested:?}"
+                    );
                 }
             }
         })

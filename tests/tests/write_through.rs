@@ -264,8 +264,14 @@ async fn of_two_write_throughs_the_stale_one_is_never_served() {
     two_writers("with a tag", |db| Box::pin(tagged(db, 1)), |db| Box::pin(slow_through(db))).await;
     two_writers("alone", |db| Box::pin(tagged(db, 1)), |db| Box::pin(slow_through_alone(db))).await;
     two_writers("named by the result", |db| Box::pin(tagged(db, 1)), |db| Box::pin(slow_through_of_result(db))).await;
-    two_writers("named by the result, with a tag", |db| Box::pin(tagged(db, 1)), |db| Box::pin(slow_through_of_result_with_tag(db))).await;
-    two_writers("with result tags", |db| Box::pin(by_result(db, 1)), |db| Box::pin(slow_through_with_result_tags(db))).await;
+    two_writers(
+        "named by the result, with a tag",
+        |db| Box::pin(tagged(db, 1)),
+        |db| Box::pin(slow_through_of_result_with_tag(db)),
+    )
+    .await;
+    two_writers("with result tags", |db| Box::pin(by_result(db, 1)), |db| Box::pin(slow_through_with_result_tags(db)))
+        .await;
     two_writers("by key", |db| Box::pin(plain(db, 1)), |db| Box::pin(slow_through_by_key(db, 1))).await;
     two_writers("fenced", |db| Box::pin(tagged(db, 1)), |db| Box::pin(slow_through_fenced(db))).await;
 }

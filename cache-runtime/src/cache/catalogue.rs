@@ -143,11 +143,13 @@ impl Catalogue {
     /// - Two functions have one key and store different types: they drop each other's entries.
     /// - Two templates can make the same key text: `user:<a>:<b>` and `user:profile:<id>`. They never see each other's
     ///   values, but drop each other's entries.
+    /// - A write-through names a key (`put = "user:<user_id>"`) whose reader has tags: its entry would not have them.
     #[must_use]
     pub fn problems(&self) -> Problems {
         let mut found = Vec::new();
         self.tags_nobody_carries(&mut found);
         self.keys_that_meet(&mut found);
+        self.puts_without_tags(&mut found);
         Problems { found }
     }
 
@@ -180,6 +182,30 @@ impl Catalogue {
                         ),
                     });
                 }
+            }
+        }
+    }
+
+    /// A write-through by key knows nothing of the reader's tags: what invalidates those would not reach its entry.
+    fn puts_without_tags(&self, found: &mut Vec<Problem>) {
+        for write in &self.functions {
+            let Some(put) = write.0.put.filter(|put| *put != UNKNOWN).map(anonymous) else { continue };
+            let meets = |read: &&Function| {
+                let key = read.key().map(|key| anonymous(&key));
+                let tagged = read.tags().iter().any(|tag| Some(anonymous(tag)) != key);
+                read.kind() != SiteKind::Write && key.as_ref() == Some(&put) && tagged
+            };
+            if let Some(read) = self.functions.iter().find(meets) {
+                found.push(Problem {
+                    kind: ProblemKind::PutWithoutTags,
+                    function: *write,
+                    text: format!(
+                        "{write} puts its result under a key whose reader {read} has tags ({}): write `put = {}(..)`, \
+                         which brings them along",
+                        read.tags().join(", "),
+                        read.name(),
+                    ),
+                });
             }
         }
     }
@@ -250,6 +276,8 @@ pub enum ProblemKind {
     TypesDiffer,
     /// Two different templates can make the same text.
     KeysOverlap,
+    /// A write-through by key has none of the reader's tags.
+    PutWithoutTags,
 }
 
 /// One thing that is wrong.

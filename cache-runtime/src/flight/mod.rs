@@ -46,6 +46,8 @@ struct State {
     snapshot: Option<Snapshot>,
     outcome: Option<Landing>,
     waiters: Vec<Option<Waker>>,
+    /// Seats that were left.
+    vacant: Vec<usize>,
 }
 
 /// The cells of a load, taken before its body ran.
@@ -417,8 +419,12 @@ impl Joined {
             Some(Some(known)) => known.clone_from(waker),
             Some(empty) => *empty = Some(waker.clone()),
             None => {
-                self.seat = Some(state.waiters.len());
-                state.waiters.push(Some(waker.clone()));
+                let seat = state.vacant.pop().unwrap_or_else(|| {
+                    state.waiters.push(None);
+                    state.waiters.len() - 1
+                });
+                state.waiters[seat] = Some(waker.clone());
+                self.seat = Some(seat);
             }
         }
         None
@@ -427,10 +433,15 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        if let Some(seat) = self.seat
-            && let Some(waiter) = self.flight.state.lock().waiters.get_mut(seat)
-        {
-            *waiter = None;
+        if let Some(seat) = self.seat {
+            let mut state = self.flight.state.lock();
+            // Once the flight has landed there are no seats any more.
+            if let Some(waiter) = state.waiters.get_mut(seat) {
+                let waker = waiter.take();
+                state.vacant.push(seat);
+                drop(state);
+                drop(waker);
+            }
         }
     }
 }

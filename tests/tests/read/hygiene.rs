@@ -42,8 +42,24 @@ mod clashes {
         skip(fill, write, inv, ret, body, batch, db)
     )]
     pub(crate) async fn read(
-        at: u64, key: u64, shape: u64, load: u64, done: u64, w: u64, t: u64, p: u64, mode: u64, value: u64, site: u64,
-        fill: u64, write: u64, inv: u64, ret: u64, body: u64, batch: u64, db: &Source,
+        at: u64,
+        key: u64,
+        shape: u64,
+        load: u64,
+        done: u64,
+        w: u64,
+        t: u64,
+        p: u64,
+        mode: u64,
+        value: u64,
+        site: u64,
+        fill: u64,
+        write: u64,
+        inv: u64,
+        ret: u64,
+        body: u64,
+        batch: u64,
+        db: &Source,
     ) -> u64 {
         let _ = (at, key, shape, load, done, w, t, p, mode, value, site, fill, write, inv, ret, body, batch);
         db.tick()
@@ -65,7 +81,16 @@ mod clashes {
         namespaces = ["clash:<guard>"],
         recache = [read(at, done, write, inv, ret, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, db)]
     )]
-    pub(crate) async fn write(at: u64, done: u64, write: u64, inv: u64, ret: u64, guard: u64, captured: u64, db: &Source) -> u64 {
+    pub(crate) async fn write(
+        at: u64,
+        done: u64,
+        write: u64,
+        inv: u64,
+        ret: u64,
+        guard: u64,
+        captured: u64,
+        db: &Source,
+    ) -> u64 {
         let _ = (at, done, write, inv, ret, guard, captured);
         db.tick()
     }

@@ -1,7 +1,7 @@
 //! What is stored and what is not: absent values, failures, conditions, bypass.
 
-use std::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_runtime::{Cache, cache_read};
 use cache_tests::{Broken, Failed, Row, Source};

@@ -182,7 +182,11 @@ async fn jitter_spreads_lives_and_never_lengthens_them() {
             for (least, prefix) in [(90, "jitter"), (80, "spread")] {
                 let mut lives = Vec::new();
                 for id in 0..200 {
-                    if prefix == "jitter" { lived::jittered(&db, id).await } else { lived::spread(&db, id).await };
+                    if prefix == "jitter" {
+                        lived::jittered(&db, id).await
+                    } else {
+                        lived::spread(&db, id).await
+                    };
                     let left = cache.ttl(format!("lived:{prefix}:{id}")).await.unwrap().unwrap().duration().unwrap();
                     assert!(left <= 100 * SECOND && left >= SECOND * least, "{left:?}");
                     lives.push(left);

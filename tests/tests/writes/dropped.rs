@@ -243,7 +243,10 @@ async fn a_value_cannot_act_as_a_pattern() {
     let (cache, db) = (Cache::for_test(), Source::new());
     cache
         .scope(async {
-            let hostile = ["*", "?", "[ab]", "a*", "\\", "%", "a:b", "", "{a,b}", "a\n", "[", "]", "\\*", "%2A", "tenant-x", "\0", "<org>"];
+            let hostile = [
+                "*", "?", "[ab]", "a*", "\\", "%", "a:b", "", "{a,b}", "a\n", "[", "]", "\\*", "%2A", "tenant-x", "\0",
+                "<org>",
+            ];
             for org in hostile.iter().chain(&["a", "b", "ab", "other"]) {
                 get_list(&db, org, 1).await;
             }

@@ -50,7 +50,12 @@ pub(crate) mod recached {
         tags = ["lists", "users"],
         recache = [get_list(db, company, 1), get_list(db, &company.to_uppercase(), page + 1), crate::reads::get_profile(db, result.id), super::get_user(db, result.org_id)],
     )]
-    pub(crate) async fn renamed_and_extra(db: &Source, company: &str, page: u32, id: u64) -> Result<Option<Row>, Failed> {
+    pub(crate) async fn renamed_and_extra(
+        db: &Source,
+        company: &str,
+        page: u32,
+        id: u64,
+    ) -> Result<Option<Row>, Failed> {
         let _ = page;
         Ok((id > 0).then(|| db.write(id, company)))
     }
@@ -58,7 +63,14 @@ pub(crate) mod recached {
     #[cache_read(key = "generic:<G>:<id>", skip(db))]
     pub(crate) async fn generic<G>(db: &Source, id: u64) -> G
     where
-        G: Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + From<u8> + cache_runtime::Plain + 'static,
+        G: Clone
+            + Send
+            + Sync
+            + serde::Serialize
+            + serde::de::DeserializeOwned
+            + From<u8>
+            + cache_runtime::Plain
+            + 'static,
     {
         let _ = id;
         db.tick();
@@ -89,7 +101,13 @@ pub(crate) mod recached {
         tags = ["named:<name>", "user:<row.id>"],
         recache = [get_list(db, &name, row.id as u32), get_user(db, id), get_profile(db, other.iter().sum())]
     )]
-    pub(crate) async fn consuming(db: &Source, name: String, row: Row, Path(id): Path<u64>, mut other: Vec<u64>) -> usize {
+    pub(crate) async fn consuming(
+        db: &Source,
+        name: String,
+        row: Row,
+        Path(id): Path<u64>,
+        mut other: Vec<u64>,
+    ) -> usize {
         db.write(id, &name);
         other.clear();
         let all = (name, row, other);
@@ -234,7 +252,8 @@ async fn a_recache_sees_the_arguments_as_they_came_in() {
     let (cache, db) = (Cache::for_test(), Source::new());
     cache
         .scope(async {
-            let length = recached::consuming(&db, "acme".to_owned(), Row::fresh(3), recached::Path(4), vec![5, 6]).await;
+            let length =
+                recached::consuming(&db, "acme".to_owned(), Row::fresh(3), recached::Path(4), vec![5, 6]).await;
             assert_eq!(length, 4);
             assert!(get_list::peek("acme", 3).await.unwrap().is_some());
             assert_eq!(get_user::peek(4).await.unwrap().unwrap().name, "acme");
@@ -365,7 +384,10 @@ async fn a_background_recache_owns_self() {
                 service.rename_later(5, &name).await;
             }
             until("the background is done", || cache.stats().background == 0).await;
-            assert_eq!(recached::Service { db: Arc::clone(&db), shard: 1 }.row_entry(5).peek().await.unwrap().unwrap().name, "later");
+            assert_eq!(
+                recached::Service { db: Arc::clone(&db), shard: 1 }.row_entry(5).peek().await.unwrap().unwrap().name,
+                "later"
+            );
         })
         .await;
 }
