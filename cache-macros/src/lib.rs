@@ -1,8 +1,8 @@
 //! The attributes and macros of `cache-runtime`, which re-exports and documents them. Entry points only.
 //!
-//! Each way through this crate is `args → model → check → expand`: options are read ([`args`]), checked against each other
-//! and against the function ([`check`]), written down as a plan that only has valid states ([`model`]), and turned into
-//! tokens ([`expand`]). The algorithm is in the runtime, never in `quote!`.
+//! Each way through this crate is `args → model → check → expand`: options are read (`args`), checked against each other
+//! and against the function (`check`), written down as a plan that only has valid states (`model`), and turned into
+//! tokens (`expand`). The algorithm is in the runtime, never in `quote!`.
 
 #![forbid(unsafe_code)]
 

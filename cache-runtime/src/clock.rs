@@ -1,6 +1,8 @@
 //! The only place that reads time. Everything above receives a [`Clock`] and asks it.
 
+#[cfg(feature = "testing")]
 use std::sync::Arc;
+#[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -21,10 +23,8 @@ pub(crate) struct Clock {
 #[derive(Clone, Debug)]
 enum Source {
     /// The time-stamp counter where it can be trusted (10 ns a reading), else the system's monotonic clock.
-    Machine {
-        clock: quanta::Clock,
-        start: u64,
-    },
+    Machine { clock: quanta::Clock, start: u64 },
+    #[cfg(feature = "testing")]
     Manual(Arc<AtomicU64>),
 }
 
@@ -51,6 +51,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Nanos {
         match &self.source {
             Source::Machine { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            #[cfg(feature = "testing")]
             Source::Manual(now) => now.load(Ordering::Acquire),
         }
     }

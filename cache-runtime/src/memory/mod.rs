@@ -3,6 +3,9 @@
 //! `quick_cache` and `moka` are used as maps only. Loading, coalescing, expiry and invalidation are the engine's: the
 //! maps' own `get_with` stores over an invalidation. Both pass `tests/tests/store.rs`.
 
+#[cfg(not(any(feature = "quick_cache", feature = "moka")))]
+compile_error!("cache-runtime needs a memory engine: enable the feature `quick_cache` (the default) or `moka`");
+
 #[cfg(feature = "moka")]
 mod moka;
 #[cfg(feature = "quick_cache")]
@@ -16,14 +19,20 @@ use crate::error::{Error, ErrorKind};
 use crate::record::Record;
 
 /// Which map keeps the entries of a memory cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {
     /// `quick_cache` (S3-FIFO): the default, the quicker of the two on a hit (see `docs/decisions`).
-    #[default]
     QuickCache,
     /// `moka` (TinyLFU).
     Moka,
+}
+
+/// `QuickCache` where it is compiled in.
+impl Default for Engine {
+    fn default() -> Self {
+        if cfg!(feature = "quick_cache") { Self::QuickCache } else { Self::Moka }
+    }
 }
 
 impl fmt::Display for Engine {

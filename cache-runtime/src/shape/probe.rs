@@ -105,7 +105,7 @@ impl<V, R> AfterResult<Option<V>, R> {
     }
 }
 
-/// Fallback of [`AfterResult::peel_option`].
+/// Fallback of `AfterResult::peel_option`.
 pub trait PeelNoOption<V, R> {
     /// Peels nothing.
     fn peel_option(&self) -> AfterOption<V, R, One> {
@@ -122,7 +122,7 @@ impl<V, R, O> AfterOption<Arc<V>, R, O> {
     }
 }
 
-/// Fallback of [`AfterOption::peel_arc`].
+/// Fallback of `AfterOption::peel_arc`.
 pub trait PeelNoArc<V, R, O> {
     /// Peels nothing.
     fn peel_arc(&self) -> Shape<V, R, O, Owned> {
