@@ -10,7 +10,7 @@ pub(crate) const KEYS: u64 = 10_000;
 /// Capacity of every bounded cache: none of them has to evict, so all of them only hit.
 pub(crate) const CAPACITY: usize = 20_000;
 /// Length of the sequence of ids; a power of two.
-const SEQUENCE: usize = 1 << 16;
+pub(crate) const SEQUENCE: usize = 1 << 16;
 
 /// A row as programs cache them: some numbers and three short strings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) fn id_of_rank(rank: u64) -> u64 {
 }
 
 /// Ids of [`KEYS`] keys, zipf with exponent 1: the first is asked for in one call of ten.
-pub(crate) static ZIPF: LazyLock<Vec<u64>> = LazyLock::new(|| {
+pub(crate) static ZIPF: LazyLock<Vec<u32>> = LazyLock::new(|| {
     let mut sum = 0.0;
     let cumulated: Vec<f64> = (1..=KEYS)
         .map(|rank| {
@@ -66,13 +66,13 @@ pub(crate) static ZIPF: LazyLock<Vec<u64>> = LazyLock::new(|| {
     (0..SEQUENCE)
         .map(|_| {
             let at = random.unit() * sum;
-            id_of_rank(cumulated.partition_point(|&edge| edge < at) as u64)
+            id_of_rank(cumulated.partition_point(|&edge| edge < at) as u64) as u32
         })
         .collect()
 });
 
 /// One id, again and again.
-pub(crate) static HOT: LazyLock<Vec<u64>> = LazyLock::new(|| vec![id_of_rank(0); SEQUENCE]);
+pub(crate) static HOT: LazyLock<Vec<u32>> = LazyLock::new(|| vec![id_of_rank(0) as u32; SEQUENCE]);
 
 /// SplitMix64: the same sequence in every run.
 struct Random(u64);

@@ -95,12 +95,12 @@ pub(crate) fn now() -> Instant {
 }
 
 /// One task that asks for one id after the other.
-pub(crate) fn one_task<T>(ids: &'static [u64], call: impl AsyncFn(u64) -> T + 'static) -> Run {
+pub(crate) fn one_task<T>(ids: &'static [u32], call: impl AsyncFn(u64) -> T + 'static) -> Run {
     Box::new(move |count| RUNTIME.block_on(calls(ids, 0, count, &call)))
 }
 
 /// Two threads, each with a task that does so.
-pub(crate) fn two_threads<T>(ids: &'static [u64], call: impl AsyncFn(u64) -> T + Sync + 'static) -> Run {
+pub(crate) fn two_threads<T>(ids: &'static [u32], call: impl AsyncFn(u64) -> T + Sync + 'static) -> Run {
     Box::new(move |count| {
         let start = Barrier::new(2);
         let work = |offset| {
@@ -115,26 +115,29 @@ pub(crate) fn two_threads<T>(ids: &'static [u64], call: impl AsyncFn(u64) -> T +
     })
 }
 
-async fn calls<T>(ids: &[u64], offset: usize, count: u64, call: &impl AsyncFn(u64) -> T) -> Duration {
+async fn calls<T>(ids: &[u32], offset: usize, count: u64, call: &impl AsyncFn(u64) -> T) -> Duration {
     let mask = ids.len() - 1;
     let start = now();
     for i in 0..count as usize {
-        black_box(call(ids[(i + offset) & mask]).await);
+        black_box(call(u64::from(ids[(i + offset) & mask])).await);
     }
     start.elapsed()
 }
 
 /// No task at all.
-pub(crate) fn plain<T>(ids: &'static [u64], call: impl Fn(u64) -> T + 'static) -> Run {
+pub(crate) fn plain<T>(ids: &'static [u32], call: impl Fn(u64) -> T + 'static) -> Run {
     Box::new(move |count| {
         let mask = ids.len() - 1;
         let start = now();
         for i in 0..count as usize {
-            black_box(call(black_box(ids[i & mask])));
+            black_box(call(black_box(u64::from(ids[i & mask]))));
         }
         start.elapsed()
     })
 }
+
+/// Untimed calls before every measurement: each key of the sequence once.
+const WARM_UP: u64 = data::SEQUENCE as u64;
 
 struct Measured {
     iterations: u64,
@@ -163,6 +166,8 @@ pub(crate) fn nanos(plan: &Plan, groups: Vec<Group>) -> bool {
     for _ in 0..plan.rounds {
         for (group, measured) in groups.iter_mut().zip(&mut measured) {
             for (case, measured) in group.cases.iter_mut().zip(measured) {
+                // The processor's caches are the last case's: without this, what is measured is mostly their filling.
+                (case.run)(WARM_UP);
                 let took = (case.run)(measured.iterations);
                 measured.rounds.push(took.as_nanos() as f64 / measured.iterations as f64);
             }

@@ -11,7 +11,7 @@ async fn ours_global(id: u64) -> std::sync::Arc<crate::data::User> {
     ours::shared(id, org_of(id)).await
 }
 
-fn shared(title: &'static str, run: fn(&'static [u64], Which) -> Run, ids: &'static [u64]) -> Group {
+fn shared(title: &'static str, run: fn(&'static [u32], Which) -> Run, ids: &'static [u32]) -> Group {
     use Which::*;
     Group::new(title)
         .case(QUICK, run(ids, Quick))
@@ -43,7 +43,7 @@ enum Which {
 /// The cases that return `Arc<User>`, each with its own type, so that calls are direct.
 macro_rules! runs {
     ($name:ident, $run:ident) => {
-        fn $name(ids: &'static [u64], which: Which) -> Run {
+        fn $name(ids: &'static [u32], which: Which) -> Run {
             match which {
                 Which::Quick => $run(ids, peer::quick),
                 Which::Ours => $run(ids, ours_global),

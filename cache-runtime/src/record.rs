@@ -98,7 +98,10 @@ impl Record {
     #[inline]
     pub(crate) fn touch(&self, now: Nanos) {
         self.hits.store(self.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.last_access.store(now, Ordering::Relaxed);
+        // To the microsecond: threads that share a hot record write it less often.
+        if now.saturating_sub(self.last_access.load(Ordering::Relaxed)) >= 1_000 {
+            self.last_access.store(now, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn hits(&self) -> u64 {

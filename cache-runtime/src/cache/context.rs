@@ -137,11 +137,19 @@ impl Call<'static> {
     #[inline]
     pub fn current(site: &'static Site) -> Self {
         if SCOPES.load(Ordering::Relaxed)
-            && let Ok(cache) = SCOPED.try_with(Clone::clone)
+            && let Some(scoped) = Self::scoped(site)
         {
-            return Self::new(Ok(Held::Owned(cache.core)), site, tenant());
+            return scoped;
         }
         Self::new(global().map(|cache| Held::Borrowed(&cache.core)), site, tenant())
+    }
+}
+
+impl Call<'static> {
+    #[cold]
+    fn scoped(site: &'static Site) -> Option<Self> {
+        let cache = SCOPED.try_with(Clone::clone).ok()?;
+        Some(Self::new(Ok(Held::Owned(cache.core)), site, tenant()))
     }
 }
 

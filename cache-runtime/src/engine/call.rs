@@ -79,6 +79,7 @@ pub struct Call<'c> {
 }
 
 impl<'c> Call<'c> {
+    #[inline]
     pub(crate) fn new(held: Result<Held<'c>, &'static Error>, site: &'static Site, tenant: Option<Tenant>) -> Self {
         let tenant = if site.options.global_tenant { None } else { tenant };
         let held = match held {

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::flight::{Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::policy::Jitter;
-use crate::record::Record;
+use crate::record::{Record, Stored};
 use crate::report;
 use crate::shape::Cached;
 use crate::timer::Sleep;
@@ -202,13 +202,17 @@ impl Call<'_> {
     pub(crate) fn hit<S: Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
         let core = self.core()?;
         let function = core.function(self.site);
-        let (ret, record, now) = look(core, function, key.as_bytes(), key.template(), shape)?;
-        if let Some(counters) = function.tally() {
+        let tally = function.tally();
+        let ret = look(core, function, key, shape, |record, now| {
+            if tally.is_some() {
+                record.touch(now);
+            }
+            if self.site.options.sliding {
+                self.slide(core, record, now);
+            }
+        })?;
+        if let Some(counters) = tally {
             counters.hits.increment();
-            record.touch(now);
-        }
-        if self.site.options.sliding {
-            self.slide(core, &record, now);
         }
         Some(ret)
     }
@@ -277,7 +281,7 @@ impl Call<'_> {
             found.as_ref().filter(|record| record.is_valid(core.now()) && record.fits(key.template())).map(Arc::clone)
         };
         match core.flights.begin(key.as_bytes(), key.template(), patience.wait, again) {
-            Ok(record) => match shape.revive(&record.value) {
+            Ok(record) => match shape.revive(record.value.clone()) {
                 Some(ret) => {
                     function.tally().inspect(|counters| counters.coalesced.increment());
                     Next::Step(Step::Done(ret))
@@ -308,7 +312,7 @@ impl Call<'_> {
     fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, patience: &mut Patience) -> Next<'_, S> {
         let Some(core) = self.core() else { return self.alone(shape, key) };
         match waited {
-            Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(&stored) {
+            Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(stored) {
                 Some(ret) => {
                     core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
                     return Next::Step(Step::Done(ret));
@@ -322,27 +326,46 @@ impl Call<'_> {
     }
 }
 
-/// The valid value under a physical key, if it was stored for this template and type.
+/// What a look at a record comes to, to be used after the map's lock is given back.
+enum Seen {
+    /// The value; a pointer's clone.
+    Fresh(Stored),
+    /// Expired or invalidated.
+    Dead(Arc<Record>),
+    /// Another template's.
+    Other,
+}
+
+/// The valid value under a physical key, if it was stored for this template and type. `used` is told of the record; it may
+/// run under the map's lock.
 #[inline]
 pub(crate) fn look<S: Cached>(
     core: &Core,
     function: &Function,
-    physical: &[u8],
-    template: u64,
+    key: &KeyWriter,
     shape: S,
-) -> Option<(S::Ret, Arc<Record>, Nanos)> {
+    used: impl Fn(&Record, Nanos),
+) -> Option<S::Ret> {
     let store = core.store_of(function);
-    let record = store.get(physical)?;
     let now = core.now();
-    if !record.is_valid(now) {
-        store.map().remove_same(physical, &record);
-        return None;
+    let seen = store.read(key.as_bytes(), |record| {
+        if !record.is_valid(now) {
+            Seen::Dead(Arc::clone(record))
+        } else if record.fits(key.template()) {
+            used(record, now);
+            Seen::Fresh(record.value.clone())
+        } else {
+            Seen::Other
+        }
+    })?;
+    match seen {
+        Seen::Fresh(stored) => shape.revive(stored),
+        Seen::Dead(record) => {
+            store.map().remove_same(key.as_bytes(), &record);
+            None
+        }
+        Seen::Other => None,
     }
-    if !record.fits(template) {
-        return None;
-    }
-    let ret = shape.revive(&record.value)?;
-    Some((ret, record, now))
 }
 
 opaque_debug!(Step<'_, S: Cached>);

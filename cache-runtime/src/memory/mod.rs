@@ -123,13 +123,19 @@ impl Store {
         }
     }
 
-    #[inline]
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
+        self.map().get(key)
+    }
+
+    /// What `visit` says of the record under `key`, where possible without cloning its pointer. It may run under the
+    /// map's lock: nothing of the user's may run in it.
+    #[inline]
+    pub(crate) fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
         match self {
             #[cfg(feature = "quick_cache")]
-            Self::Quick(map) => map.get(key),
+            Self::Quick(map) => map.read(key, visit),
             #[cfg(feature = "moka")]
-            Self::Moka(map) => map.get(key),
+            Self::Moka(map) => map.get(key).as_ref().map(visit),
         }
     }
 

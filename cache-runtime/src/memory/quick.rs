@@ -1,6 +1,6 @@
 //! `quick_cache` as a [`Map`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -13,43 +13,91 @@ use crate::record::Record;
 type Hashing = foldhash::fast::RandomState;
 
 pub(crate) struct Quick {
-    cache: Cache<Owned, Arc<Record>, ByWeight, Hashing, HandBack>,
+    cache: Cache<Owned, (), ByWeight, Hashing, HandBack>,
     evictions: Evictions,
 }
 
-/// A key as the map keeps it.
-#[derive(PartialEq, Eq)]
-struct Owned(Box<[u8]>);
+/// A record beside its key: the map clones its values under its lock, and a hit wants to look at a record where it is.
+struct Owned {
+    key: Box<[u8]>,
+    record: Arc<Record>,
+}
+
+impl PartialEq for Owned {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Owned {}
+
+impl Hash for Owned {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.key);
+    }
+}
 
 /// A key as it is looked up: bytes on the caller's stack.
 struct Borrowed<'k>(&'k [u8]);
 
-impl Hash for Owned {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.0);
-    }
-}
-
 impl Hash for Borrowed<'_> {
-    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(self.0);
     }
 }
 
 impl Equivalent<Owned> for Borrowed<'_> {
+    fn equivalent(&self, held: &Owned) -> bool {
+        *held.key == *self.0
+    }
+}
+
+/// A key that looks at the record where it finds it.
+struct Visiting<'k, R, F> {
+    key: &'k [u8],
+    visit: F,
+    seen: Cell<Option<R>>,
+}
+
+impl<R, F> Hash for Visiting<'_, R, F> {
     #[inline]
-    fn equivalent(&self, key: &Owned) -> bool {
-        *key.0 == *self.0
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.key);
+    }
+}
+
+impl<R, F: Fn(&Arc<Record>) -> R> Equivalent<Owned> for Visiting<'_, R, F> {
+    #[inline]
+    fn equivalent(&self, held: &Owned) -> bool {
+        let found = *held.key == *self.key;
+        if found {
+            self.seen.set(Some((self.visit)(&held.record)));
+        }
+        found
+    }
+}
+
+/// A key as long as it still holds this record.
+struct Same<'k>(&'k [u8], &'k Arc<Record>);
+
+impl Hash for Same<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.0);
+    }
+}
+
+impl Equivalent<Owned> for Same<'_> {
+    fn equivalent(&self, held: &Owned) -> bool {
+        Arc::ptr_eq(&held.record, self.1)
     }
 }
 
 #[derive(Clone)]
 struct ByWeight;
 
-impl Weighter<Owned, Arc<Record>> for ByWeight {
-    fn weight(&self, _key: &Owned, record: &Arc<Record>) -> u64 {
-        u64::from(record.weight)
+impl Weighter<Owned, ()> for ByWeight {
+    fn weight(&self, held: &Owned, (): &()) -> u64 {
+        u64::from(held.record.weight)
     }
 }
 
@@ -57,13 +105,13 @@ impl Weighter<Owned, Arc<Record>> for ByWeight {
 #[derive(Clone)]
 struct HandBack;
 
-type Left = smallvec::SmallVec<[(Owned, Arc<Record>); 2]>;
+type Left = smallvec::SmallVec<[Owned; 2]>;
 
-impl Lifecycle<Owned, Arc<Record>> for HandBack {
+impl Lifecycle<Owned, ()> for HandBack {
     type RequestState = Left;
 
-    fn on_evict(&self, left: &mut Left, key: Owned, record: Arc<Record>) {
-        left.push((key, record));
+    fn on_evict(&self, left: &mut Left, held: Owned, (): ()) {
+        left.push(held);
     }
 }
 
@@ -95,38 +143,47 @@ impl Quick {
     }
 }
 
-impl Map for Quick {
+impl Quick {
+    /// What `visit` says of the record under `key`. It runs under the map's lock, perhaps more than once: nothing of the
+    /// user's may run in it.
     #[inline]
+    pub(crate) fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        let visiting = Visiting { key, visit, seen: Cell::new(None) };
+        self.cache.get(&visiting)?;
+        visiting.seen.into_inner()
+    }
+}
+
+impl Map for Quick {
     fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
-        self.cache.get(&Borrowed(key))
+        self.read(key, Arc::clone)
     }
 
     fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
         let mut left = Left::new();
-        let inserted = Arc::clone(&record);
         let name = key.clone();
-        self.cache.insert_with_lifecycle(Owned(key), record, &mut left);
+        self.cache.insert_with_lifecycle(Owned { key, record: Arc::clone(&record) }, (), &mut left);
         // What the new record took the place of has not been evicted; the new record itself may have been.
-        let evicted = left.iter().filter(|(key, gone)| key.0 != name || Arc::ptr_eq(gone, &inserted)).count();
+        let evicted = left.iter().filter(|gone| gone.key != name || Arc::ptr_eq(&gone.record, &record)).count();
         count(&self.evictions, evicted);
-        left.into_iter().map(|(_, record)| record).collect()
+        left.into_iter().map(|held| held.record).collect()
     }
 
     fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
-        self.cache.remove(&Borrowed(key)).map(|(_, record)| record)
+        self.cache.remove(&Borrowed(key)).map(|(held, ())| held.record)
     }
 
     fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool {
-        self.cache.remove_if(&Borrowed(key), |held| Arc::ptr_eq(held, record)).is_some()
+        self.cache.remove(&Same(key, record)).is_some()
     }
 
     fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>> {
         let removed = RefCell::new(Vec::new());
         let condemned = RefCell::new(condemned);
-        self.cache.retain(|key, record| {
-            let gone = (condemned.borrow_mut())(&key.0, record);
+        self.cache.retain(|held, ()| {
+            let gone = (condemned.borrow_mut())(&held.key, &held.record);
             if gone {
-                removed.borrow_mut().push(Arc::clone(record));
+                removed.borrow_mut().push(Arc::clone(&held.record));
             }
             !gone
         });
@@ -136,8 +193,8 @@ impl Map for Quick {
     fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record)) {
         // `retain` visits without cloning keys, one shard's lock at a time.
         let visit = RefCell::new(visit);
-        self.cache.retain(|key, record| {
-            (visit.borrow_mut())(&key.0, record);
+        self.cache.retain(|held, ()| {
+            (visit.borrow_mut())(&held.key, &held.record);
             true
         });
     }

@@ -71,11 +71,11 @@ pub trait Cached: Copy + Send + Sync {
 
     /// What is stored as the function returns it, if it is of this type.
     #[inline]
-    fn revive(self, stored: &Stored) -> Option<Self::Ret> {
+    fn revive(self, stored: Stored) -> Option<Self::Ret> {
         match stored {
-            Stored::Some(value) => Arc::clone(value).downcast::<Self::Value>().ok().map(|value| self.some(value)),
+            Stored::Some(value) => value.downcast::<Self::Value>().ok().map(|value| self.some(value)),
             Stored::None => self.none(),
-            Stored::Err(error) => self.unshare(error).map(|error| self.err(error)),
+            Stored::Err(error) => self.unshare(&error).map(|error| self.err(error)),
         }
     }
 }
