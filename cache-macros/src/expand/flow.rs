@@ -140,9 +140,9 @@ pub(super) fn statements(
     let is_sync = matches!(cx.function.form, Form::Sync);
     let dot_await = (!is_sync).then(|| q!(.await));
     let (read, run, finish) = match (is_sync, plan.fails.is_some()) {
-        (true, _) => (q!(read_blocking), q!(run_blocking), q!(finish_blocking)),
+        (true, _) => (q!(miss_blocking), q!(run_blocking), q!(finish_blocking)),
         (false, true) => (q!(read_or_fail), q!(run), q!(finish)),
-        (false, false) => (q!(read), q!(run), q!(finish)),
+        (false, false) => (q!(miss), q!(run), q!(finish)),
     };
     let at = cx.at(site);
     let mut shape = shape(cx, plan);
@@ -157,7 +157,9 @@ pub(super) fn statements(
         });
         shape = q!(#raw #check #shape);
     }
-    let key = key::binding(cx, &plan.key, site);
+    // A hit is over before anything of it has to outlive an await: the key moves into the future only on a miss.
+    let key =
+        if plan.fails.is_some() { key::binding(cx, &plan.key, site) } else { key::lookup(cx, &plan.key, site, mode) };
     let before = before(cx, plan, &q!(load));
     let after = After::new(plan);
     let needs = after.needs();
@@ -189,7 +191,7 @@ pub(super) fn statements(
         )
     };
     let Some(bypass) = &plan.bypass else {
-        return q!(#at #key #shape let #mutable load = #look_up; #before #captured let runnable = #runnable; #finish);
+        return q!(#at #shape #key let #mutable load = #look_up; #before #captured let runnable = #runnable; #finish);
     };
     let bypass = cx.owned_arguments(bypass.to_token_stream());
     let direct = if is_sync { q!(runnable()) } else { q!(runnable.await) };
@@ -199,8 +201,8 @@ pub(super) fn statements(
             at.bypassed();
             ::core::option::Option::None
         } else {
-            #key
             #shape
+            #key
             let #mutable load = #look_up;
             #before
             ::core::option::Option::Some(load)

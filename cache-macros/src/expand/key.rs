@@ -113,6 +113,24 @@ pub(super) fn binding(cx: &Cx<'_>, key: &Key, site: &TokenStream) -> TokenStream
     }
 }
 
+/// `let key = ..;`, where a hit returns at once.
+pub(super) fn lookup(cx: &Cx<'_>, key: &Key, site: &TokenStream, mode: &TokenStream) -> TokenStream {
+    let look = match key {
+        Key::Computed(function, arguments) => {
+            let built = computed(cx, function, arguments);
+            q!(at.hit_from(#mode, shape, #built))
+        }
+        _ => {
+            let body = self::key(cx, key, site);
+            q!(at.hit(#mode, shape, |w| { #body }))
+        }
+    };
+    q!(let key = match #look {
+        ::core::result::Result::Ok(ret) => return ret,
+        ::core::result::Result::Err(key) => key,
+    };)
+}
+
 /// The call of `key_with`'s function or closure.
 pub(super) fn computed(cx: &Cx<'_>, function: &syn::Expr, arguments: &[TokenStream]) -> TokenStream {
     let arguments: Vec<TokenStream> = arguments.iter().map(|argument| cx.owned_arguments(argument.clone())).collect();

@@ -74,7 +74,7 @@ impl Call<'_> {
     /// The value, counted.
     pub(crate) fn get<V: crate::shape::Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
         let core = self.required()?;
-        Ok(self.hit(key, shape::<V>()).unwrap_or_else(|| {
+        Ok(self.hit_under(key, shape::<V>()).unwrap_or_else(|| {
             core.function(self.site).tally().inspect(|counters| counters.misses.increment());
             None
         }))

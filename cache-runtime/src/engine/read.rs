@@ -139,11 +139,11 @@ impl Call<'_> {
     #[inline]
     pub async fn read<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
         if mode == Mode::Read
-            && let Some(ret) = self.hit(key, shape)
+            && let Some(ret) = self.hit_under(key, shape)
         {
             return Step::Done(ret);
         }
-        self.miss(mode, key, shape, &mut Patience::new(self.site.options.wait)).await
+        self.miss(mode, key, shape).await
     }
 
     /// [`read`](Self::read), as one of several whose waiting is bounded together.
@@ -155,11 +155,52 @@ impl Call<'_> {
         patience: &mut Patience,
     ) -> Step<'_, S> {
         if mode == Mode::Read
-            && let Some(ret) = self.hit(key, shape)
+            && let Some(ret) = self.hit_under(key, shape)
         {
             return Step::Done(ret);
         }
-        self.miss(mode, key, shape, patience).await
+        self.miss_within(mode, key, shape, patience).await
+    }
+
+    /// The valid value under the key that `render` writes, or that key.
+    ///
+    /// # Errors
+    ///
+    /// There is none: the key, for [`miss`](Self::miss).
+    #[inline]
+    pub fn hit<S: Cached>(
+        &self,
+        mode: Mode,
+        shape: S,
+        render: impl FnOnce(&mut KeyWriter),
+    ) -> Result<S::Ret, KeyWriter> {
+        let key = self.key(render);
+        if mode == Mode::Read
+            && let Some(ret) = self.hit_under(&key, shape)
+        {
+            return Ok(ret);
+        }
+        Err(key)
+    }
+
+    /// [`hit`](Self::hit) under a logical key (`key_with`).
+    ///
+    /// # Errors
+    ///
+    /// As [`hit`](Self::hit).
+    pub fn hit_from<S: Cached>(
+        &self,
+        mode: Mode,
+        shape: S,
+        key: impl Into<crate::key::Key>,
+    ) -> Result<S::Ret, KeyWriter> {
+        let key = self.key_from(key);
+        if mode == Mode::Read
+            && let Some(ret) = self.hit_under(&key, shape)
+        {
+            return Ok(ret);
+        }
+        Err(key)
     }
 
     /// Like [`read`](Self::read), but fails where the cache cannot be used (`on_error = fail`).
@@ -177,13 +218,9 @@ impl Call<'_> {
         }
     }
 
-    /// [`read`](Self::read) for a synchronous function: waiting blocks the thread.
-    pub fn read_blocking<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
-        if mode == Mode::Read
-            && let Some(ret) = self.hit(key, shape)
-        {
-            return Step::Done(ret);
-        }
+    /// [`miss`](Self::miss) for a synchronous function: waiting blocks the thread.
+    #[cold]
+    pub fn miss_blocking<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
         let mut patience = Patience::new(self.site.options.wait);
         let mut next = self.next(mode, key, shape, &patience);
         loop {
@@ -199,7 +236,7 @@ impl Call<'_> {
 
     /// The valid value under `key`. No lock of ours, no allocation, no shared write but what the map does.
     #[inline]
-    pub(crate) fn hit<S: Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
+    pub(crate) fn hit_under<S: Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
         let core = self.core()?;
         let function = core.function(self.site);
         let tally = function.tally();
@@ -228,8 +265,24 @@ impl Call<'_> {
         }
     }
 
+    /// The right to load a key that missed, or what somebody else loads.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`read`](Self::read).
     #[cold]
-    async fn miss<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &mut Patience) -> Step<'_, S> {
+    pub async fn miss<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
+        self.miss_within(mode, key, shape, &mut Patience::new(self.site.options.wait)).await
+    }
+
+    #[cold]
+    async fn miss_within<S: Cached>(
+        &self,
+        mode: Mode,
+        key: &KeyWriter,
+        shape: S,
+        patience: &mut Patience,
+    ) -> Step<'_, S> {
         let mut next = self.next(mode, key, shape, patience);
         loop {
             match next {

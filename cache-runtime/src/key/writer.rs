@@ -77,7 +77,17 @@ impl KeyWriter {
     #[inline]
     #[must_use]
     pub fn after(base: &Self, seed: u64) -> Self {
-        Self { template: seed, ..base.clone() }
+        if base.len == SPILLED {
+            return Self { template: seed, ..base.clone() };
+        }
+        Self {
+            bytes: base.bytes,
+            len: base.len,
+            spill: Vec::new(),
+            prefix_len: base.prefix_len,
+            template: seed,
+            pattern: false,
+        }
     }
 
     /// More of the prefix; see [`with_prefix`](Self::with_prefix). Only before anything else.
