@@ -168,6 +168,7 @@ impl Call<'_> {
     ///
     /// There is none: the key, for [`miss`](Self::miss).
     #[inline]
+    #[allow(clippy::result_large_err, reason = "the key is not an error, and it is moved only on a miss")]
     pub fn hit<S: Cached>(
         &self,
         mode: Mode,
@@ -188,6 +189,7 @@ impl Call<'_> {
     /// # Errors
     ///
     /// As [`hit`](Self::hit).
+    #[allow(clippy::result_large_err, reason = "the key is not an error, and it is moved only on a miss")]
     pub fn hit_from<S: Cached>(
         &self,
         mode: Mode,
