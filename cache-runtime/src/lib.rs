@@ -71,16 +71,17 @@ pub mod __private;
 
 pub use cache_macros::{KeyPart, cache_read, cache_write, key, memoize, resource};
 
+pub use cache::Cache;
 pub use cache::builder::Builder;
 pub use cache::catalogue::{Catalogue, Function, Problem, ProblemKind, Problems, catalogue};
 pub use cache::context::{cache, init};
 pub use cache::handle::Entry;
+pub use cache::insight::{CacheStats, EntryInfo, Info};
 pub use cache::keys::Keys;
 pub use cache::operation::{GetOrLoad, IntoValue, Set, SetMany};
 #[cfg(feature = "testing")]
 pub use cache::testing::{TestCache, TestClock};
 pub use cache::warm::{Warm, Warmed};
-pub use cache::{Cache, CacheStats, EntryInfo, Info};
 pub use codec::Codec;
 pub use config::{
     Backend, BackendKind, CacheConfig, Endpoint, MAX_TTL, RedisConfig, Resolved, Secret, Server, Topology,

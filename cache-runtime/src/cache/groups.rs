@@ -1,0 +1,186 @@
+//! Direct access to many entries at once: by pattern, tag, namespace, or all of them.
+
+use super::keys::Keys;
+use super::{Cache, collect, some_text};
+use crate::engine::sink::IntoTags;
+use crate::error::Error;
+use crate::key::{Key, Pattern};
+
+impl Cache {
+    /// The keys that match a glob (`*`, `?`, `[abc]`, `\x`), in no order: those of the current tenant, or of none.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("user:1", 1_u64).await?;
+    /// let keys: Vec<cache_runtime::Key> = cache.keys("user:*").collect().await?;
+    /// assert_eq!(keys[0].as_str(), "user:1");
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The first item is the error where the cache cannot be used.
+    pub fn keys(&self, pattern: impl AsRef<str>) -> Keys {
+        Keys::new(self.call().keys(&Pattern::glob(pattern.as_ref())))
+    }
+
+    /// Drops the entries whose keys match a glob and returns how many there were. O(n) in the entries of the cache.
+    ///
+    /// A value that is loaded while this runs is not stored.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set_many([("user:1", 1_u64), ("user:2", 2)]).await?;
+    /// assert_eq!(cache.delete_match("user:*").await?, 2);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    pub async fn delete_match(&self, pattern: impl AsRef<str>) -> Result<u64, Error> {
+        self.call().delete_match(&Pattern::glob(pattern.as_ref()))
+    }
+
+    /// Labels an entry with more tags. `false`: it is not there.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).await?;
+    /// assert!(cache.tag("k", ["late"]).await?);
+    /// cache.invalidate("late").await?;
+    /// assert!(!cache.exists("k").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    pub async fn tag<M>(&self, key: impl Into<Key>, tags: impl IntoTags<M>) -> Result<bool, Error> {
+        let call = self.call();
+        call.tag(&call.direct_key(key)?, &collect(tags)?)
+    }
+
+    /// Makes every entry with one of `tags` invalid, and drops the entries of that name. O(1) in what a tag covers.
+    ///
+    /// A read that begins after this returns never yields a value that was loaded before.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).tags(["a", "b"]).await?;
+    /// cache.invalidate("b").await?;
+    /// assert!(!cache.exists("k").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    pub async fn invalidate<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
+        self.call().invalidate_tags(&collect(tags)?)
+    }
+
+    /// [`invalidate`](Self::invalidate), under the name that other systems have for it.
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    pub async fn invalidate_tags<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
+        self.invalidate(tags).await
+    }
+
+    /// Drops these entries and returns how many there were.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).await?;
+    /// assert_eq!(cache.invalidate_keys(["k", "missing"]).await?, 1);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    pub async fn invalidate_keys(&self, keys: impl IntoIterator<Item = impl Into<Key>>) -> Result<u64, Error> {
+        let call = self.call();
+        keys.into_iter().try_fold(0, |count, key| Ok(count + u64::from(call.delete(&call.direct_key(key)?)?)))
+    }
+
+    /// [`delete_match`](Self::delete_match), under the name that other systems have for it.
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    pub async fn invalidate_pattern(&self, pattern: impl AsRef<str>) -> Result<u64, Error> {
+        self.delete_match(pattern).await
+    }
+
+    /// Makes every entry of a namespace invalid. O(1) in what it covers.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).namespace("team").await?;
+    /// cache.invalidate_namespace("team").await?;
+    /// assert!(!cache.exists("k").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    pub async fn invalidate_namespace(&self, namespace: impl AsRef<str>) -> Result<(), Error> {
+        let namespace = namespace.as_ref();
+        some_text("namespace", namespace)?;
+        self.call().invalidate_namespace(namespace)
+    }
+
+    /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).await?;
+    /// cache.clear().await?;
+    /// assert!(!cache.exists("k").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    pub async fn clear(&self) -> Result<(), Error> {
+        self.call().clear_all()
+    }
+
+    /// Frees the memory of expired and invalidated entries and returns how many there were. They are never served, and
+    /// make room by themselves; this makes it at once. O(n).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).await?;
+    /// cache.clear().await?;
+    /// assert_eq!(cache.cleanup_expired().await?, 1);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    pub async fn cleanup_expired(&self) -> Result<u64, Error> {
+        self.core.usable()?;
+        Ok(self.core.sweep())
+    }
+}

@@ -1,0 +1,260 @@
+//! What a cache says about itself: entries, numbers, health; and its end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use super::Cache;
+use crate::engine::direct::{self, DIRECT};
+use crate::error::Error;
+use crate::key::Key;
+use crate::stats::FunctionStats;
+
+impl Cache {
+    /// What is known of one entry; `None` where it is not there.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).ttl("5m").await?;
+    /// let info = cache.entry_info("k").await?.unwrap();
+    /// assert_eq!(info.expires.unwrap().duration_since(info.created).unwrap().as_secs(), 300);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
+    pub async fn entry_info(&self, key: impl Into<Key>) -> Result<Option<EntryInfo>, Error> {
+        let call = self.call();
+        let clock = &self.core.settings.clock;
+        Ok(call.record(&call.direct_key(key)?)?.map(|record| EntryInfo {
+            created: clock.wall(record.created),
+            expires: (record.expires() != crate::clock::FOREVER).then(|| clock.wall(record.expires())),
+            hits: record.hits(),
+            last_access: clock.wall(record.last_access()),
+            bytes: record.bytes,
+            load_cost: std::time::Duration::from_nanos(record.cost),
+        }))
+    }
+
+    /// What this cache holds and did. O(n) in its entries, which are looked at.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.get::<u64>("missing").await?;
+    /// assert_eq!((cache.stats().entries, cache.stats().misses), (0, 1));
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        let holdings = direct::holdings(&self.core);
+        let clock = &self.core.settings.clock;
+        let mut total = FunctionStats::default();
+        let mut invalidations = 0;
+        let mut recached = 0;
+        let mut recache_failures = 0;
+        let mut functions = BTreeMap::new();
+        for function in self.core.functions() {
+            let stats = function.counters.snapshot();
+            total.hits += stats.hits;
+            total.misses += stats.misses;
+            total.loads += stats.loads;
+            total.coalesced += stats.coalesced;
+            total.errors += stats.errors;
+            total.refused += stats.refused;
+            total.unstored += stats.unstored;
+            total.degraded += stats.degraded;
+            total.takeovers += stats.takeovers;
+            invalidations += function.counters.invalidations.get();
+            recached += function.counters.recached.get();
+            recache_failures += function.counters.recache_failures.get();
+            if !std::ptr::eq(function.site, &raw const DIRECT) {
+                functions.insert(function.site.path(), stats);
+            }
+        }
+        CacheStats {
+            entries: holdings.entries,
+            bytes: holdings.bytes,
+            hits: total.hits,
+            misses: total.misses,
+            loads: total.loads,
+            coalesced: total.coalesced,
+            errors: total.errors,
+            refused: total.refused,
+            unstored: total.unstored,
+            degraded: total.degraded,
+            takeovers: total.takeovers,
+            invalidations,
+            recached,
+            recache_failures,
+            evictions: self.core.evictions.load(Ordering::Relaxed),
+            oldest: holdings.oldest.map(|at| clock.wall(at)),
+            newest: holdings.newest.map(|at| clock.wall(at)),
+            tags: self.core.cells.len() as u64,
+            flights: self.core.flights.len() as u64,
+            background: self.core.background_len() as u64,
+            functions,
+        }
+    }
+
+    /// What this cache is.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// assert_eq!(cache.info().await?.backend, "memory");
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The cache cannot be used.
+    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
+    pub async fn info(&self) -> Result<Info, Error> {
+        self.core.usable()?;
+        let settings = &self.core.settings;
+        Ok(Info {
+            backend: "memory",
+            engine: settings.engine,
+            prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
+            max_items: settings.bounds.max_items,
+            max_bytes: settings.bounds.max_bytes,
+            enabled: settings.enabled,
+            uptime: std::time::Duration::from_nanos(self.core.now().saturating_sub(self.core.started)),
+        })
+    }
+
+    /// Whether the backend answers.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.ping().await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// It does not, or the cache was closed.
+    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.core.usable()
+    }
+
+    /// Waits for background work and closes the cache: annotated functions then call their source, direct calls fail.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.close().await?;
+    /// assert_eq!(cache.ping().await.unwrap_err().kind(), cache_runtime::ErrorKind::Closed);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// None today; a shared backend may fail to say goodbye.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.core.drain().await;
+        self.core.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// What is known of one entry. See [`Cache::entry_info`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EntryInfo {
+    /// When it was stored.
+    pub created: SystemTime,
+    /// When it expires; `None`: never.
+    pub expires: Option<SystemTime>,
+    /// How often this process was answered from it. Concurrent hits may be counted once; 0 with statistics off.
+    pub hits: u64,
+    /// When this process last was.
+    pub last_access: SystemTime,
+    /// Bytes of key and value, roughly.
+    pub bytes: u64,
+    /// How long it took to load; zero where it was set.
+    pub load_cost: std::time::Duration,
+}
+
+/// What a cache holds and did since it was built. See [`Cache::stats`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Valid entries.
+    pub entries: u64,
+    /// Bytes of their keys and values, roughly.
+    pub bytes: u64,
+    /// Calls answered from the cache.
+    pub hits: u64,
+    /// Calls that found nothing valid.
+    pub misses: u64,
+    /// Times a function's own body ran.
+    pub loads: u64,
+    /// Callers that shared somebody else's load.
+    pub coalesced: u64,
+    /// Loads that returned `Err`.
+    pub errors: u64,
+    /// Loaded values that were not kept because something they depend on was invalidated meanwhile.
+    pub refused: u64,
+    /// Loaded values that were not kept, as asked or because they were too heavy.
+    pub unstored: u64,
+    /// Calls that had to go to the source because the cache could not be used.
+    pub degraded: u64,
+    /// Times a caller took over from a leader that stood still.
+    pub takeovers: u64,
+    /// Writes that invalidated something, and tags invalidated directly.
+    pub invalidations: u64,
+    /// Entries that writes recached.
+    pub recached: u64,
+    /// Recaches that panicked or could not be started.
+    pub recache_failures: u64,
+    /// Entries that left because the store was full.
+    pub evictions: u64,
+    /// When the oldest entry was stored.
+    pub oldest: Option<SystemTime>,
+    /// When the newest entry was stored.
+    pub newest: Option<SystemTime>,
+    /// Names of tags, namespaces and functions that are kept; unused ones are freed as the table grows.
+    pub tags: u64,
+    /// Keys that are being loaded or written through now.
+    pub flights: u64,
+    /// Background tasks that run now.
+    pub background: u64,
+    /// Each annotated function that used this cache, by path.
+    pub functions: BTreeMap<String, FunctionStats>,
+}
+
+impl CacheStats {
+    /// Share of calls answered from the cache, 0.0 to 1.0; 0.0 before the first call.
+    #[must_use]
+    pub fn hit_rate(&self) -> f64 {
+        let calls = self.hits + self.misses;
+        if calls == 0 { 0.0 } else { self.hits as f64 / calls as f64 }
+    }
+}
+
+/// What a cache is. See [`Cache::info`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// `memory`
+    pub backend: &'static str,
+    /// The map that keeps entries.
+    pub engine: crate::memory::Engine,
+    /// `prefix:version`
+    pub prefix: String,
+    /// Most entries.
+    pub max_items: u64,
+    /// Most bytes, where bounded.
+    pub max_bytes: Option<u64>,
+    /// Whether anything is cached.
+    pub enabled: bool,
+    /// How long it exists.
+    pub uptime: std::time::Duration,
+}
