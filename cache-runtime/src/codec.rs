@@ -7,6 +7,15 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, ErrorKind};
 
 /// The bytes that a shared backend keeps. Values in memory are never encoded.
+///
+/// ```
+/// use cache_runtime::Codec;
+///
+/// let bytes = Codec::Json.encode(&vec![1, 2])?;
+/// assert_eq!(bytes, b"[1,2]");
+/// assert_eq!(Codec::Json.decode::<Vec<u8>>(&bytes)?, [1, 2]);
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {

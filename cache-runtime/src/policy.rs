@@ -38,6 +38,18 @@ impl Default for Lifetime {
 }
 
 /// What can be given as a time to live.
+///
+/// ```
+/// use std::time::Duration;
+/// use cache_runtime::{IntoTtl, Lifetime, Ttl};
+///
+/// assert_eq!("5m".into_ttl()?, Lifetime::For(Duration::from_secs(300)));
+/// assert_eq!(300_u64.into_ttl()?, "5m".into_ttl()?);
+/// assert_eq!(Ttl::Short.into_ttl()?, Lifetime::Bucket(Ttl::Short));
+/// assert_eq!("forever".into_ttl()?, Lifetime::Forever);
+/// assert!("5mins".into_ttl().is_err());
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a time to live",
     note = "use a `std::time::Duration`, `Ttl::Short`, `Ttl::Default`, `Ttl::Long`, whole seconds, or text such as \"5m\""

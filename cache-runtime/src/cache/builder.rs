@@ -103,6 +103,16 @@ impl Builder {
     }
 
     /// Says how many bytes an entry takes, by key and value. Default: the value's size and what it would encode to.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::Cache;
+    ///
+    /// let cache = Cache::builder().max_bytes(1 << 20).weigher(|key, _value| key.len() as u64 + 1024).build().await?;
+    /// cache.set("k", 1_u64).await?;
+    /// assert_eq!(cache.stats().bytes, 1025);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn weigher(mut self, weigher: impl Fn(&str, &dyn Any) -> u64 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -159,6 +169,16 @@ impl Cache {
     }
 
     /// The cache that a configuration describes, and nothing else: the environment is not looked at.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::{Cache, CacheConfig};
+    ///
+    /// let config: CacheConfig = serde_json::from_str(r#"{ "prefix": "shop", "ttl_default": "10m" }"#).unwrap();
+    /// let cache = Cache::from_config(config).await?;
+    /// assert_eq!(cache.info().await?.prefix, "shop:v1");
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

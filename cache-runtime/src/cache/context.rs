@@ -33,6 +33,15 @@ static GLOBAL: OnceLock<Result<Cache, Error>> = OnceLock::new();
 /// Call it once, at start-up, before the first annotated function runs: without it, that first use builds
 /// [`Cache::from_env`].
 ///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let cache = cache_runtime::Cache::builder().url("mem://").build().await?;
+/// cache_runtime::init(cache.clone())?;
+/// assert!(cache_runtime::cache()?.is_same(&cache));
+/// assert!(cache_runtime::init(cache).is_err());
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
+///
 /// # Errors
 ///
 /// [`ErrorKind::AlreadyInitialized`] on a second call, or after the first use.
@@ -92,6 +101,14 @@ impl Cache {
     /// Runs `work` with this cache as the one that annotated functions use. For tests, and for programs with several.
     ///
     /// Tasks that `work` spawns are outside of it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let cache = cache_runtime::Cache::memory();
+    /// let inside = cache.scope(async { cache_runtime::cache() }).await?;
+    /// assert!(inside.is_same(&cache));
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         SCOPES.store(true, Ordering::Relaxed);
         SCOPED.scope(self.clone(), work)
@@ -108,6 +125,17 @@ impl Tenant {
     /// Runs `work` as this tenant: it sees and changes only this tenant's entries.
     ///
     /// Tasks that `work` spawns are outside of it; give them a scope of their own.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::{Cache, Tenant};
+    ///
+    /// let cache = Cache::memory();
+    /// let (one, two) = (Tenant::new("one")?, Tenant::new("two")?);
+    /// one.scope(async { cache.set("k", 1_u64).await }).await?;
+    /// assert_eq!(two.scope(async { cache.get::<u64>("k").await }).await?, None);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn scope<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
         TENANTS.store(true, Ordering::Relaxed);
         TENANT.scope(Some(self.clone()), work)

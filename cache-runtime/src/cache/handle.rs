@@ -10,6 +10,29 @@ use crate::shape::{Checked, Maybe, Never, Shared};
 /// One entry of an annotated method: what `service.get_user_entry(42)` returns.
 ///
 /// It owns what it needs and can be kept; each call works on what is in the cache then.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::{Cache, cache_read};
+///
+/// struct Shop;
+/// impl Shop {
+///     #[cache_read(key = "price:<id>", skip(self))]
+///     pub async fn price(&self, id: u64) -> u64 {
+///         id * 10
+///     }
+/// }
+///
+/// Cache::memory().scope(async {
+///     Shop.price(1).await;
+///     let entry = Shop.price_entry(1);
+///     assert_eq!(entry.peek().await?, Some(10));
+///     entry.invalidate().await?;
+///     assert_eq!(Shop.price_entry(1).peek().await?, None);
+///     Ok::<_, cache_runtime::Error>(())
+/// }).await?;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[must_use = "an entry does nothing by itself"]
 #[derive(Debug)]
 pub struct Entry<V> {

@@ -15,6 +15,22 @@ pub struct Warmed {
 }
 
 /// A warm-up that has not run. Nothing happens before `.await`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::{Cache, cache_read};
+///
+/// #[cache_read(key = "price:<id>")]
+/// async fn price(id: u64) -> u64 {
+///     id * 10
+/// }
+///
+/// Cache::memory().scope(async {
+///     let warmed = price::warm([1, 2, 3], |id| id).concurrency(2).await;
+///     assert_eq!((warmed.done, warmed.failed), (3, 0));
+/// }).await;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[must_use = "nothing happens before `.await`"]
 pub struct Warm<'w, I> {
     calls: I,

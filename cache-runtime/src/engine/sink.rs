@@ -13,6 +13,18 @@ use crate::tenant::Tenant;
 /// A tag: what entries are labelled with, so that they can be invalidated together.
 ///
 /// Invalidating the tag `user:42` also drops the entry whose key is `user:42`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::{Cache, Tag, key};
+///
+/// let cache = Cache::memory();
+/// let user_id = 42_u64;
+/// cache.set("k", 1_u64).tags([Tag::from(key!("user:<user_id>"))]).await?;
+/// cache.invalidate(Tag::new("user:42")).await?;
+/// assert!(!cache.exists("k").await?);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tag(Key);
 
