@@ -46,8 +46,16 @@ pub enum ErrorKind {
     Codec,
     /// A value is heavier than the whole store.
     TooLarge,
-    /// The backend cannot be reached or did not answer in time. Worth a retry.
+    /// The backend cannot be reached, is loading its data, or did not answer in time. Worth a retry.
     Unavailable,
+    /// The server refused who we are or what we do: a wrong user or password, or a rule (`NOAUTH`, `WRONGPASS`, `NOPERM`).
+    Denied,
+    /// The server accepts no writes: it is a replica, or protects itself after a failed snapshot. Worth a retry.
+    ReadOnly,
+    /// The server is out of memory and evicts nothing. Worth a retry.
+    Full,
+    /// The server answered what makes no sense.
+    Protocol,
     /// What was asked for does not exist in this version or for this backend.
     Unsupported,
     /// The cache was initialised twice.
@@ -80,7 +88,7 @@ impl Error {
     /// Whether the same call may succeed later without a change of program or configuration.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.inner.kind, ErrorKind::Unavailable)
+        matches!(self.inner.kind, ErrorKind::Unavailable | ErrorKind::ReadOnly | ErrorKind::Full)
     }
 }
 

@@ -1,41 +1,244 @@
-//! The seams where a shared backend plugs in: bytes by physical key, and a lease for one loader in a whole fleet.
-//! Object-safe and byte-level; typed values and algorithms live above. The memory store does not go through them: its
-//! values stay typed, and its leases are flights.
+//! The seam where a shared backend plugs in: commands on bytes by physical name. Object-safe; typed values and algorithms
+//! live above. The memory store does not go through it: its values stay typed, and its leases are flights.
+//!
+//! One call of [`SharedStore::run`] is one round trip (per shard), whatever it does: what a read or a write costs can be
+//! read off the engine, and is counted in tests.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
 
 /// A boxed future of the seam.
-pub type Answer<'s, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 's>>;
+pub(crate) type Answer<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 
-/// An entry and the cells it depends on, as one read returns them: `None` is a key that does not exist.
-pub type Row = Vec<Option<Vec<u8>>>;
+/// A physical name. Names carry prefix, version and tenant; see `engine::name`.
+pub(crate) type Name = Arc<[u8]>;
 
-/// Bytes by key, shared by processes.
-pub trait Store: Send + Sync {
-    /// Reads all `keys` in one round trip.
-    fn read<'s>(&'s self, keys: &'s [&'s [u8]]) -> Answer<'s, Row>;
+/// The unguessable content of a cell, or the token of a lease.
+pub(crate) type Nonce = [u8; 16];
 
-    /// Writes `bytes` under `key` for `ttl` (`None`: forever) if the lease `token` still holds it.
-    fn fill<'s>(&'s self, key: &'s [u8], token: &'s [u8], bytes: &'s [u8], ttl: Option<Duration>) -> Answer<'s, bool>;
-
-    /// Deletes the entries and leases of `keys` and renews the cells of `tags`, in one round trip.
-    fn invalidate<'s>(&'s self, keys: &'s [&'s [u8]], tags: &'s [&'s [u8]]) -> Answer<'s, ()>;
+/// The names of one entry. All three are in one slot of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EntryName {
+    /// What people read: `svc:v1:user:42`.
+    pub(crate) entry: Name,
+    /// Where the envelope is when the entry itself is to be plain JSON.
+    pub(crate) side: Name,
+    /// Who loads it. Also the channel on which those who wait for it are woken.
+    pub(crate) lease: Name,
 }
 
-/// The right to load one key, held by one process in the fleet for a while.
-pub trait Lease: Send + Sync {
-    /// Takes the lease of `key` for `ttl` unless somebody holds it.
-    fn acquire<'s>(&'s self, key: &'s [u8], token: &'s [u8], ttl: Duration) -> Answer<'s, bool>;
-
-    /// Extends a lease that is still held. `false`: it was lost.
-    fn renew<'s>(&'s self, key: &'s [u8], token: &'s [u8], ttl: Duration) -> Answer<'s, bool>;
-
-    /// Gives the lease back if it is still held, and wakes those who wait for it.
-    fn release<'s>(&'s self, key: &'s [u8], token: &'s [u8]) -> Answer<'s, ()>;
+/// An entry as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// What decides whether the value may be served, followed by the value unless `plain` has it.
+    pub(crate) envelope: Vec<u8>,
+    /// The value alone. It lies under the entry's own name, and the envelope under its `side`.
+    pub(crate) plain: Option<Vec<u8>>,
 }
 
-const _: fn(&dyn Store, &dyn Lease) = |_, _| {};
+/// One command. Values that are *stamped* carry the identity of the server that accepted them: the backend adds it when it
+/// writes, and what another server accepted reads as missing.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// A stamped value. [`Reply::Bytes`]
+    Read(Name),
+    /// A value as it is. [`Reply::Bytes`]
+    ReadPlain(Name),
+    /// The nonce of a cell, which becomes `fresh` where there is none (or one that another server accepted), and which
+    /// lives for at least `ttl` from now (`None`: for ever). Atomic. [`Reply::Nonce`]
+    Ensure {
+        /// The cell.
+        cell: Name,
+        /// Its content if it has none.
+        fresh: Nonce,
+        /// How long it lives at least.
+        ttl: Option<Duration>,
+    },
+    /// Takes a lease unless somebody holds it; with `steal`, whoever holds it. [`Reply::Flag`]: whether it is ours.
+    Acquire {
+        /// The lease.
+        lease: Name,
+        /// Who takes it.
+        token: Nonce,
+        /// How long it is held unless renewed.
+        ttl: Duration,
+        /// Whether it is taken from whoever holds it.
+        steal: bool,
+    },
+    /// Extends a lease that is still ours. [`Reply::Flag`]: whether it is.
+    Renew {
+        /// The lease.
+        lease: Name,
+        /// Who holds it.
+        token: Nonce,
+        /// How long it is held from now.
+        ttl: Duration,
+    },
+    /// Gives a lease back if it is still ours, and wakes those who wait for it in any case. [`Reply::Flag`]: whether it was.
+    Release {
+        /// The lease.
+        lease: Name,
+        /// Who holds it.
+        token: Nonce,
+    },
+    /// Stores an entry if the lease is still ours, gives the lease back, and wakes those who wait. Atomic.
+    /// [`Reply::Flag`]: whether it was stored.
+    Fill {
+        /// The entry.
+        name: EntryName,
+        /// Who holds its lease.
+        token: Nonce,
+        /// What it becomes.
+        image: Image,
+        /// How long it lives; `None`: for ever.
+        ttl: Option<Duration>,
+        /// Whether what is there is dropped where the lease is not ours any more.
+        or_drop: bool,
+    },
+    /// Replaces or drops an entry, if the stamped value under a name is what the caller saw. Atomic. [`Reply::Flag`]:
+    /// whether it was.
+    Replace {
+        /// The entry.
+        name: EntryName,
+        /// Which value must be where; `None`: no condition.
+        seen: Option<(Name, Option<Vec<u8>>)>,
+        /// What it becomes; `None`: it is dropped.
+        image: Option<Image>,
+        /// How long it lives.
+        life: Life,
+        /// Whether its lease is dropped, so that no load that runs may fill it.
+        close: bool,
+    },
+    /// Adds to the number under an entry's own name, if its envelope (`side`) is what the caller saw. Atomic.
+    /// [`Reply::Sum`]
+    Count {
+        /// The entry.
+        name: EntryName,
+        /// Its envelope.
+        seen: Vec<u8>,
+        /// How much.
+        by: i64,
+    },
+    /// Replaces a cell's nonce if it is what the caller saw, else drops the cell. Atomic. [`Reply::Flag`]: whether it was.
+    Swap {
+        /// The cell.
+        cell: Name,
+        /// What it has to be.
+        seen: Nonce,
+        /// What it becomes.
+        fresh: Nonce,
+        /// How long it lives at least; `None`: for ever.
+        ttl: Option<Duration>,
+    },
+    /// Makes a name live for at least this long from now (`None`: for ever). [`Reply::Flag`]: always true.
+    Extend(Name, Option<Duration>),
+    /// Makes a name live for exactly this long from now (`None`: for ever). [`Reply::Flag`]: whether it is there.
+    Expire(Name, Option<Duration>),
+    /// Drops names, in whatever slots they are. [`Reply::Count`]: how many were there.
+    Drop(Vec<Name>),
+    /// How long a name still lives. [`Reply::Left`]
+    Left(Name),
+}
+
+/// How long a replaced entry lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// This long from now.
+    For(Duration),
+    /// For ever.
+    Forever,
+    /// As long as what it replaces.
+    Keep,
+}
+
+/// What became of an [`Op`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// A value, if there is one.
+    Bytes(Option<Vec<u8>>),
+    /// A cell's nonce.
+    Nonce(Nonce),
+    /// Yes or no.
+    Flag(bool),
+    /// How many.
+    Count(u64),
+    /// The new number; `None`: the envelope was another.
+    Sum(Option<i64>),
+    /// The time left; the outer `None`: not there, the inner one: for ever.
+    Left(Option<Option<Duration>>),
+}
+
+/// Where a scan stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Which server.
+    pub(crate) shard: usize,
+    /// Where on it.
+    pub(crate) at: u64,
+}
+
+/// A part of what a scan finds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Page {
+    /// Names, each at least once over a whole scan if it is there all the time.
+    pub(crate) names: Vec<Vec<u8>>,
+    /// Where to go on; `None`: that was all.
+    pub(crate) next: Option<Cursor>,
+}
+
+/// What a server says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerInfo {
+    /// `7.0.15`
+    pub(crate) version: String,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub(crate) mode: &'static str,
+    /// Servers that hold entries.
+    pub(crate) shards: u64,
+    /// Keys of all users of these servers.
+    pub(crate) keys: u64,
+    /// Bytes that these servers use.
+    pub(crate) used_memory: u64,
+    /// Whether, and what, these servers evict: `allkeys-lru`.
+    pub(crate) eviction_policy: String,
+}
+
+/// Commands on bytes, shared by processes.
+///
+/// # Cancel safety
+///
+/// A future that is dropped may or may not have taken effect. Everything is such that a late effect does no harm: a fill
+/// asks for its lease, an invalidation can be repeated.
+pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
+    /// Runs all `ops` in one round trip to each server that they concern, in their order on each. One reply for each op,
+    /// in the order of `ops`. Fails within a bounded time; at once while a server is known to be away.
+    fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>>;
+
+    /// Names that match a glob, page by page.
+    fn scan<'s>(&'s self, glob: &'s [u8], from: Cursor) -> Answer<'s, Result<Page, Error>>;
+
+    /// Listens for the end of a lease: what happens after this has returned is not missed while the connection lives.
+    fn listen(&self, lease: &Name) -> Answer<'_, Result<Box<dyn Listener>, Error>>;
+
+    /// Whether every server answers.
+    fn ping(&self) -> Answer<'_, Result<(), Error>>;
+
+    /// What the servers say about themselves.
+    fn info(&self) -> Answer<'_, Result<ServerInfo, Error>>;
+
+    /// Lets go of all connections. What is called afterwards fails with `Closed`.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// A wait for the end of a lease. Dropping it ends it.
+pub(crate) trait Listener: Send {
+    /// Returns when the lease was given back, or when that may have been missed.
+    fn woken(&mut self) -> Answer<'_, ()>;
+}
+
+const _: fn(&dyn SharedStore, &dyn Listener) = |_, _| {};
