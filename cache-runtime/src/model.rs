@@ -183,11 +183,12 @@ static HASTY: Site = Site::read("hasty", "model", file!(), line!()).key("row").w
 async fn hasty(db: &Db) -> u64 {
     let call = Call::of(&HASTY, &db.cache);
     let key = call.key(|writer| writer.lit("row"));
-    let mut load = match call.read(Mode::Read, &key, loader_shape::<u64, std::fmt::Error>()).await {
+    let mut early = call.early();
+    early.tags(|tags| tags.add("a"));
+    let load = match call.read(Mode::Read, &key, early, loader_shape::<u64, std::fmt::Error>()).await {
         Step::Done(version) => return version.unwrap_or_default(),
         Step::Load(load) => load,
     };
-    load.tags(|tags| tags.add("a"));
     let done = load.run(async { Ok(db.load().await) }).await;
     done.finish().await.unwrap_or_default()
 }

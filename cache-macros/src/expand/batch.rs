@@ -6,7 +6,7 @@ use syn::Type;
 
 use super::capture::{Captures, Life};
 use super::flow::{After, Body, by_move};
-use super::{Cx, generics, key};
+use super::{Cx, flow, generics, key};
 use crate::model::{Batch, Key, Read, Uses};
 
 /// Everything from the elements to the function's result.
@@ -29,21 +29,10 @@ pub(super) fn statements(
     let write = key(cx, plan, element, site);
     let by = by.as_ref().map(|by| q!(batch.by(#by);));
     let own = |used: bool| used.then(|| q!(let #element = #p::capture(#element);));
-    let before: TokenStream =
-        plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
-    let before_owns = own(plan.tags.iter().any(|tag| !tag.uses().result && needs_owned(tag)));
-    let before = (!before.is_empty()).then(|| q!(batch.tags(|#element, t| { #before_owns #before });));
-    let namespace = plan.namespace.as_ref().map(|namespace| {
-        let segments = key::segments(cx, namespace, None);
-        q!(batch.namespace(|w| { #segments });)
-    });
-    let ttl = match &plan.ttl {
-        Some(crate::args::Ttl::Dynamic(expr)) => {
-            let expr = cx.owned_arguments(expr.to_token_stream());
-            Some(q!(batch.ttl(#expr);))
-        }
-        _ => None,
-    };
+    let owned = own(plan.tags.iter().any(|tag| !tag.uses().result && needs_owned(tag)));
+    let known = flow::known(cx, plan, &q!(early));
+    let say = if known.is_empty() { q!(|_, _| {}) } else { q!(|early, #element| { #owned #known }) };
+    let ttl = flow::ttl(cx, plan, &q!(batch));
     let after = After::new(plan);
     let needs = after.needs();
     // Said for every element, so nothing may be taken.
@@ -58,13 +47,13 @@ pub(super) fn statements(
     let (place, missing) = missing(cx, *param, elements);
     let look_up = if plan.fails.is_some() {
         q!(
-            match at.batch_or_fail(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await {
+            match at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }, #say).look_up_or_fail().await {
                 ::core::result::Result::Ok(batch) => batch,
                 ::core::result::Result::Err(error) => return #p::fail(raw, error),
             }
         )
     } else {
-        q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }).await)
+        q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }, #say).look_up().await)
     };
     let run = q!(
         if let ::core::result::Result::Err(early) = batch.run(runnable).await {
@@ -79,7 +68,7 @@ pub(super) fn statements(
             let mut batch = #look_up;
             #by
             if !batch.is_complete() {
-                #before #namespace #ttl #captured
+                #ttl #captured
                 #place
                 #missing
                 let runnable = #runnable;
@@ -104,7 +93,7 @@ pub(super) fn statements(
             if batch.is_complete() {
                 return batch.finish().await;
             }
-            #before #namespace #ttl
+            #ttl
             #missing
             (::core::option::Option::Some(batch), #elements)
         };

@@ -94,8 +94,15 @@ impl<'a> After<'a> {
     }
 }
 
-/// The statements on `load` (or another sink called `load`) that need no value.
-pub(super) fn before(cx: &Cx<'_>, plan: &Read, sink: &TokenStream) -> TokenStream {
+/// What needs no value, rendered before anything awaits.
+fn early(cx: &Cx<'_>, plan: &Read) -> TokenStream {
+    let said = known(cx, plan, &q!(early));
+    let mutable = (!said.is_empty()).then(|| q!(mut));
+    q!(let #mutable early = at.early(); #said)
+}
+
+/// The statements on a sink that say the tags and the namespace, as far as they need no value.
+pub(super) fn known(cx: &Cx<'_>, plan: &Read, sink: &TokenStream) -> TokenStream {
     let mut out = TokenStream::new();
     let tags: TokenStream =
         plan.tags.iter().filter(|tag| !tag.uses().result).map(|tag| key::element(cx, tag, "tag", None)).collect();
@@ -106,11 +113,14 @@ pub(super) fn before(cx: &Cx<'_>, plan: &Read, sink: &TokenStream) -> TokenStrea
         let segments = key::segments(cx, namespace, None);
         out.extend(q!(#sink.namespace(|w| { #segments });));
     }
-    if let Some(Ttl::Dynamic(expr)) = &plan.ttl {
-        let expr = cx.owned_arguments(cx.renamed(expr.to_token_stream()));
-        out.extend(q!(#sink.ttl(#expr);));
-    }
     out
+}
+
+/// The statement on a sink that says a ttl which is known at run time only.
+pub(super) fn ttl(cx: &Cx<'_>, plan: &Read, sink: &TokenStream) -> TokenStream {
+    let Some(Ttl::Dynamic(expr)) = &plan.ttl else { return TokenStream::new() };
+    let expr = cx.owned_arguments(cx.renamed(expr.to_token_stream()));
+    q!(#sink.ttl(#expr);)
 }
 
 /// The shape of one entry with the evidence that its bounds hold.
@@ -160,20 +170,20 @@ pub(super) fn statements(
     // A hit is over before anything of it has to outlive an await: the key moves into the future only on a miss.
     let key =
         if plan.fails.is_some() { key::binding(cx, &plan.key, site) } else { key::lookup(cx, &plan.key, site, mode) };
-    let before = before(cx, plan, &q!(load));
+    let (early, ttl) = (early(cx, plan), ttl(cx, plan, &q!(load)));
     let after = After::new(plan);
     let needs = after.needs();
     let captures = Captures::new(cx, &needs, Life::Call, inline);
     let runnable = body.runnable(cx, &captures.inside, by_move(cx, &needs));
-    let mutable = (!before.is_empty()).then(|| q!(mut));
+    let mutable = (!ttl.is_empty()).then(|| q!(mut));
     let look_up = if plan.fails.is_some() {
-        q!(match at.#read(#mode, &key, shape).await {
+        q!(match at.#read(#mode, &key, early, shape).await {
             ::core::result::Result::Ok(#p::Step::Done(ret)) => return ret,
             ::core::result::Result::Ok(#p::Step::Load(load)) => load,
             ::core::result::Result::Err(error) => return #p::fail(raw, error),
         })
     } else {
-        q!(match at.#read(#mode, &key, shape)#dot_await {
+        q!(match at.#read(#mode, &key, early, shape)#dot_await {
             #p::Step::Done(ret) => return ret,
             #p::Step::Load(load) => load,
         })
@@ -191,7 +201,7 @@ pub(super) fn statements(
         )
     };
     let Some(bypass) = &plan.bypass else {
-        return q!(#at #shape #key let #mutable load = #look_up; #before #captured let runnable = #runnable; #finish);
+        return q!(#at #shape #key #early let #mutable load = #look_up; #ttl #captured let runnable = #runnable; #finish);
     };
     let bypass = cx.owned_arguments(bypass.to_token_stream());
     let direct = if is_sync { q!(runnable()) } else { q!(runnable.await) };
@@ -203,8 +213,9 @@ pub(super) fn statements(
         } else {
             #shape
             #key
+            #early
             let #mutable load = #look_up;
-            #before
+            #ttl
             ::core::option::Option::Some(load)
         };
         #captured

@@ -278,7 +278,8 @@ impl<'a> Verbs<'a> {
     fn target_statements(&self) -> TokenStream {
         let (cx, plan, p) = (self.cx, self.plan, self.cx.p());
         let (entry, shape) = (self.looked_up(), flow::shape(cx, plan));
-        let before = flow::before(cx, plan, &q!(put));
+        let mut before = flow::known(cx, plan, &q!(put));
+        before.extend(flow::ttl(cx, plan, &q!(put)));
         let after = After::new(plan);
         let captures = Captures::new(cx, &after.needs(), Life::Owned, false);
         let on_value = (!after.is_empty()).then(|| {

@@ -219,16 +219,17 @@ where
                 Claimed { life: Some(Lifetime::default()), ..Claimed::default() }
             });
             let key = call.key_from(key);
-            let mut loading = match call.read(Mode::Read, &key, loader_shape::<V, E>()).await {
+            let mut early = call.early();
+            early.tags(|tags| tags.add(claim.tags.iter().map(|tag| String::from_utf8_lossy(tag))));
+            if let Some(namespace) = &claim.namespace {
+                early.namespace_expr(String::from_utf8_lossy(namespace));
+            }
+            let mut loading = match call.read(Mode::Read, &key, early, loader_shape::<V, E>()).await {
                 Step::Done(value) => return value,
                 Step::Load(loading) => loading,
             };
-            loading.tags(|tags| claim.tags.iter().for_each(|tag| tags.push(tag)));
             if let Some(life) = claim.life {
                 loading.ttl(life);
-            }
-            if let Some(namespace) = &claim.namespace {
-                loading.namespace_expr(String::from_utf8_lossy(namespace));
             }
             loading.run(load()).await.finish().await
         })

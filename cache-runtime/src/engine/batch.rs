@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::call::Call;
 use super::load::{self, Fill, Load, Stopwatch};
 use super::read::{Mode, Patience, Step};
-use super::sink::Tags;
+use super::sink::{Early, Tags};
 use crate::cell::CellSet;
 use crate::error::Error;
 use crate::flight::{self, Lead, Snapshot};
@@ -29,7 +29,14 @@ enum Slot<V> {
     Found(Arc<V>),
     Absent,
     /// To be loaded; with a lead it is stored and shared.
-    Missing(Option<Lead>, u64),
+    Missing(Leading),
+}
+
+/// The right to load an element.
+struct Leading {
+    lead: Option<Lead>,
+    template: u64,
+    early: Early,
 }
 
 /// A batch call.
@@ -48,8 +55,6 @@ pub struct Batch<'a, S: BatchCached, K> {
     /// Indices into `unique` of what the body is asked for.
     missing: Vec<usize>,
     by: Option<By<'a, S::Out, K>>,
-    tags: HashMap<usize, CellSet>,
-    namespace: Option<Box<[u8]>>,
     life: Option<Lifetime>,
     loaded: Option<Loaded>,
     /// When it began, where it replaces what is there.
@@ -72,14 +77,16 @@ impl<S: BatchCached, K> std::fmt::Debug for Batch<'_, S, K> {
 }
 
 impl<'c> Call<'c> {
-    /// Looks all elements up, and takes or waits for the flights of those that are missing.
-    pub async fn batch<S, K>(
+    /// Looks up what is there already. `render` writes an element's key, `say` what is known of it before its load: both
+    /// are done with before anything awaits.
+    pub fn batch<S, K>(
         &'c self,
         mode: Mode,
         shape: S,
         asked: Vec<K>,
         render: impl Fn(&mut KeyWriter, &K),
-    ) -> Batch<'c, S, K>
+        say: impl Fn(&mut Early, &K),
+    ) -> Asked<'c, S, K>
     where
         S: BatchCached,
         K: Clone + Eq + Hash,
@@ -87,65 +94,89 @@ impl<'c> Call<'c> {
         let mut seen = HashSet::new();
         let unique: Vec<K> = asked.iter().filter(|id| seen.insert((*id).clone())).cloned().collect();
         drop(seen);
-        let keys: Vec<KeyWriter> = unique.iter().map(|id| self.key(|writer| render(writer, id))).collect();
-        let mut order: Vec<usize> = (0..unique.len()).collect();
-        order.sort_by(|a, b| keys[*a].as_bytes().cmp(keys[*b].as_bytes()));
-        let mut slots: Vec<_> = unique.iter().map(|_| None).collect();
+        let mut slots = Vec::with_capacity(unique.len());
+        let mut wanted = Vec::new();
+        for (index, id) in unique.iter().enumerate() {
+            match self.hit(mode, shape.one(), |writer| render(writer, id)) {
+                Ok(ret) => slots.push(Some(Slot::of(shape, ret))),
+                Err(key) => {
+                    let mut early = self.early();
+                    say(&mut early, id);
+                    wanted.push(Wanted { index, key, early });
+                    slots.push(None);
+                }
+            }
+        }
+        wanted.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        Asked { call: self, mode, shape, asked, unique, slots, wanted }
+    }
+}
+
+/// A batch call whose missing elements have not been waited for.
+pub struct Asked<'a, S: BatchCached, K> {
+    call: &'a Call<'a>,
+    mode: Mode,
+    shape: S,
+    asked: Vec<K>,
+    unique: Vec<K>,
+    slots: Vec<Option<Slot<<S::One as Cached>::Value>>>,
+    /// In the order of their keys.
+    wanted: Vec<Wanted>,
+}
+
+/// An element that was not found at once.
+struct Wanted {
+    index: usize,
+    key: KeyWriter,
+    early: Early,
+}
+
+impl<'a, S: BatchCached, K> Asked<'a, S, K> {
+    /// Takes or waits for the flights of the elements that are missing.
+    pub async fn look_up(self) -> Batch<'a, S, K> {
+        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
+        let began = call.core().filter(|_| mode == Mode::Refresh).map(|core| core.now());
         let mut missing = Vec::new();
-        let mut patience = Patience::new(self.site.options.wait);
-        let began = self.core().filter(|_| mode == Mode::Refresh).map(|core| core.now());
-        for index in order {
-            slots[index] = Some(match self.read_within(mode, &keys[index], shape.one(), &mut patience).await {
-                Step::Done(ret) => match shape.one().split(ret) {
-                    crate::shape::Split::Some(value) => Slot::Found(value),
-                    _ => Slot::Absent,
-                },
+        let mut patience = Patience::new(call.site.options.wait);
+        for Wanted { index, key, early } in wanted {
+            let step = call.miss_within(mode, &key, early, shape.one(), &mut patience).await;
+            slots[index] = Some(match step {
+                Step::Done(ret) => Slot::of(shape, ret),
                 Step::Load(load) => {
                     missing.push(index);
-                    let (lead, template) = load.into_lead();
-                    Slot::Missing(lead, template)
+                    Slot::Missing(load.into_leading())
                 }
             });
         }
         missing.sort_unstable();
-        Batch {
-            call: self,
-            shape,
-            asked,
-            unique,
-            slots: slots.into_iter().flatten().collect(),
-            missing,
-            by: None,
-            tags: HashMap::new(),
-            namespace: None,
-            life: None,
-            loaded: None,
-            refreshes: began,
-        }
+        let slots = slots.into_iter().flatten().collect();
+        Batch { call, shape, asked, unique, slots, missing, by: None, life: None, loaded: None, refreshes: began }
     }
 
-    /// [`batch`](Self::batch), which fails where the cache cannot be used (`on_error = fail`).
+    /// [`look_up`](Self::look_up), which fails where the cache cannot be used (`on_error = fail`).
     ///
     /// # Errors
     ///
     /// The cache cannot be used; the body has not run.
-    pub async fn batch_or_fail<S, K>(
-        &'c self,
-        mode: Mode,
-        shape: S,
-        asked: Vec<K>,
-        render: impl Fn(&mut KeyWriter, &K),
-    ) -> Result<Batch<'c, S, K>, Error>
-    where
-        S: BatchCached,
-        K: Clone + Eq + Hash,
-    {
-        match self.failure() {
+    pub async fn look_up_or_fail(self) -> Result<Batch<'a, S, K>, Error> {
+        match self.call.failure() {
             Some(error) => {
-                self.degraded();
+                self.call.degraded();
                 Err(error)
             }
-            None => Ok(self.batch(mode, shape, asked, render).await),
+            None => Ok(self.look_up().await),
+        }
+    }
+}
+
+impl<V> Slot<V> {
+    fn of<S: BatchCached>(shape: S, ret: <S::One as Cached>::Ret) -> Self
+    where
+        S::One: Cached<Value = V>,
+    {
+        match shape.one().split(ret) {
+            crate::shape::Split::Some(value) => Self::Found(value),
+            _ => Self::Absent,
         }
     }
 }
@@ -171,20 +202,6 @@ where
         self.missing.iter().map(|index| self.unique[*index].clone()).collect()
     }
 
-    /// Takes the tags of each missing element that are known before the body.
-    pub fn tags(&mut self, say: impl Fn(&K, &mut Tags<'_>)) {
-        let Some(core) = self.call.core() else { return };
-        for index in &self.missing {
-            let cells = self.tags.entry(*index).or_default();
-            say(&self.unique[*index], &mut Tags::new(core, self.call.tenant(), cells, None));
-        }
-    }
-
-    /// Takes the namespace by template.
-    pub fn namespace(&mut self, write: impl FnOnce(&mut KeyWriter)) {
-        self.namespace = Some(super::sink::render(write).as_bytes().into());
-    }
-
     /// Takes a ttl that is known at run time only.
     pub fn ttl(&mut self, ttl: impl crate::policy::IntoTtl) {
         self.life = Some(load::lifetime(self.call, ttl));
@@ -203,12 +220,11 @@ where
         };
         let mut leads = Vec::new();
         for index in &self.missing {
-            let Slot::Missing(lead, template) = &mut self.slots[*index] else { continue };
-            let (Some(lead), Some(core)) = (lead.take(), core) else { continue };
-            let mut cells = self.tags.remove(index).unwrap_or_default();
-            core.implicit_cells(self.call.tenant(), self.call.site, self.namespace.as_deref(), &mut cells);
+            let Slot::Missing(leading) = &mut self.slots[*index] else { continue };
+            let (Some(lead), Some(core)) = (leading.lead.take(), core) else { continue };
+            let cells = load::early_cells(core, self.call, &leading.early);
             lead.depart(Snapshot { cells: cells.clone(), watch: watch.clone() });
-            leads.push((*index, lead, *template, cells));
+            leads.push((*index, lead, leading.template, cells));
         }
         let flights: Arc<[_]> = leads.iter().map(|(_, lead, ..)| Arc::clone(lead.flight())).collect();
         let stopwatch = Stopwatch::start(self.call);
@@ -293,7 +309,14 @@ where
 
 impl<S: Cached> Load<'_, S> {
     /// The lead alone, for a batch, which runs one body for many.
-    pub(crate) fn into_lead(self) -> (Option<Lead>, u64) {
-        (self.lead, self.template)
+    fn into_leading(self) -> Leading {
+        let (lead, template, early) = self.into_parts();
+        Leading { lead, template, early }
+    }
+}
+
+impl<S: BatchCached, K> std::fmt::Debug for Asked<'_, S, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked").field("site", &self.call.site).field("wanted", &self.wanted.len()).finish_non_exhaustive()
     }
 }

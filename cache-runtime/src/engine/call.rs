@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::core::{Core, Function};
+use super::sink::Early;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter};
 use crate::report;
@@ -189,6 +190,11 @@ impl<'c> Call<'c> {
             return Err(Error::new(ErrorKind::InvalidKey, "the key is empty"));
         }
         Ok(self.key_from(key))
+    }
+
+    /// Takes what is known of the entry before its load.
+    pub fn early(&self) -> Early {
+        Early::new(self.core().is_some())
     }
 
     /// Counts a call that `bypass` sent to the source.

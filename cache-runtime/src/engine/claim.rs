@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::load::{Fill, record};
-use super::name;
+use super::name::{self, Covers};
 use super::put::PutTarget;
 use super::sink::Tags;
 use crate::cell::{Cell, CellSet};
@@ -58,10 +58,11 @@ impl<V> PutTarget<V> {
             watch: Arc::clone(watch),
             target: None,
         };
-        let implicit = claim.core.implicit_names(self.call.tenant(), self.call.site, self.namespace.as_deref());
-        for name in implicit.map(|name| Box::from(name.as_slice())).chain(self.tags.iter().cloned()) {
+        let tenant = self.call.tenant();
+        let implicit = claim.core.implicit_names(tenant, self.call.site, self.early.namespace.as_deref());
+        for name in implicit.chain(self.early.tags.iter().map(|tag| name::cell(Covers::Tag, tenant, tag))) {
             match watch.acquire(&name) {
-                Some(cell) => claim.see(name, cell),
+                Some(cell) => claim.see(name.as_slice().into(), cell),
                 None => claim.void = true,
             }
         }

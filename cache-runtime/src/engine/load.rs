@@ -1,13 +1,13 @@
 //! Loading: run the body, then store and share what it returned, unless something it depends on was invalidated.
 //!
-//! A [`Load`] takes its tags, runs the body in place and becomes a [`Done`]; that takes what depends on the value and is
-//! finished. Nothing awaits between a load's first tag and its body, so the snapshot is complete before the body begins.
+//! A [`Load`] takes the cells of its tags, runs the body in place and becomes a [`Done`]; that takes what depends on the
+//! value and is finished. Nothing awaits between a load's first cell and its body, so the snapshot is complete before it.
 
 use std::sync::Arc;
 
 use super::call::Call;
 use super::core::{Core, Function};
-use super::sink::{Tags, canonical, render};
+use super::sink::{Early, Tags};
 use crate::cell::CellSet;
 use crate::clock::Nanos;
 use crate::flight::{self, Landing, Lead, Snapshot};
@@ -29,16 +29,16 @@ pub struct Load<'a, S: Cached> {
     /// `None`: nothing will be stored or shared.
     pub(super) lead: Option<Lead>,
     pub(super) template: u64,
+    early: Early,
     cells: CellSet,
     watch: Option<Arc<Watch>>,
-    namespace: Option<Box<[u8]>>,
     life: Option<Lifetime>,
     /// When it began, for a load that replaces what is there.
     pub(super) refreshes: Option<Nanos>,
 }
 
 impl<'a, S: Cached> Load<'a, S> {
-    pub(super) fn new(call: &'a Call<'a>, shape: S, lead: Option<Lead>, template: u64) -> Self {
+    pub(super) fn new(call: &'a Call<'a>, shape: S, lead: Option<Lead>, template: u64, early: Early) -> Self {
         // The watch begins before the tags that are known before the body, and those before the body.
         let watch = match (call.core(), &lead) {
             (Some(core), Some(_)) if call.site.options.result_tags => Some(Arc::new(core.cells.watch())),
@@ -49,35 +49,21 @@ impl<'a, S: Cached> Load<'a, S> {
             shape,
             lead,
             template,
+            early,
             cells: CellSet::default(),
             watch,
-            namespace: None,
             life: None,
             refreshes: None,
         }
     }
 
+    /// The lead alone, with what it is for.
+    pub(super) fn into_parts(self) -> (Option<Lead>, u64, Early) {
+        (self.lead, self.template, self.early)
+    }
+
     fn core(&self) -> Option<&'a Arc<Core>> {
         if self.lead.is_some() { self.call.core() } else { None }
-    }
-
-    /// Takes the tags that are known before the body. `say` does not run where nothing will be stored.
-    pub fn tags(&mut self, say: impl FnOnce(&mut Tags<'_>)) {
-        if let Some(core) = self.core() {
-            say(&mut Tags::new(core, self.call.tenant(), &mut self.cells, None));
-        }
-    }
-
-    /// Takes the namespace by template.
-    pub fn namespace(&mut self, write: impl FnOnce(&mut KeyWriter)) {
-        if self.lead.is_some() {
-            self.namespace = Some(render(write).as_bytes().into());
-        }
-    }
-
-    /// Takes the namespace by expression.
-    pub fn namespace_expr(&mut self, namespace: impl AsRef<str>) {
-        self.namespace = Some(canonical(namespace.as_ref()).into());
     }
 
     /// Takes a ttl that is known at run time only. One that cannot be understood is the bucket `Default`, and is reported.
@@ -88,8 +74,7 @@ impl<'a, S: Cached> Load<'a, S> {
     /// Fixes the snapshot. Everything that the value depends on is in it before the body begins.
     fn depart(&mut self) {
         let Some(core) = self.core() else { return };
-        let mut cells = std::mem::take(&mut self.cells);
-        core.implicit_cells(self.call.tenant(), self.call.site, self.namespace.as_deref(), &mut cells);
+        let cells = early_cells(core, self.call, &self.early);
         if let Some(lead) = &self.lead {
             lead.depart(Snapshot { cells: cells.clone(), watch: self.watch.clone() });
         }
@@ -119,6 +104,15 @@ impl<'a, S: Cached> Load<'a, S> {
         let cost = stopwatch.stop();
         Done::new(self, ret, cost)
     }
+}
+
+/// The cells of everything that is known before a load, as they are now.
+pub(crate) fn early_cells(core: &Core, call: &Call<'_>, early: &Early) -> CellSet {
+    let mut cells = CellSet::default();
+    let mut tags = Tags::new(core, call.tenant(), &mut cells, None);
+    early.tags.iter().for_each(|tag| tags.push(tag));
+    core.implicit_cells(call.tenant(), call.site, early.namespace.as_deref(), &mut cells);
+    cells
 }
 
 pub(crate) fn lifetime(call: &Call<'_>, ttl: impl IntoTtl) -> Lifetime {

@@ -4,10 +4,8 @@
 use std::sync::Arc;
 
 use super::call::Call;
-use super::load::{Fill, lifetime, record};
-use super::name::{self, Covers};
-use super::sink::{Tags, render};
-use crate::cell::CellSet;
+use super::load::{Fill, early_cells, lifetime, record};
+use super::sink::{Early, EarlyTags, Tags};
 use crate::error::{Error, ErrorKind};
 use crate::key::KeyWriter;
 use crate::policy::{IntoTtl, Lifetime};
@@ -22,9 +20,8 @@ pub struct PutTarget<V> {
     pub(super) call: Call<'static>,
     pub(super) key: KeyWriter,
     pub(super) bytes: Box<dyn Fn(&V) -> u64 + Send + Sync>,
-    /// Tags that do not depend on the value, by cell name.
-    pub(super) tags: Vec<Box<[u8]>>,
-    pub(super) namespace: Option<Box<[u8]>>,
+    /// What does not depend on the value.
+    pub(super) early: Early,
     pub(super) life: Option<Lifetime>,
     pub(super) on_value: Option<OnValue<V>>,
 }
@@ -52,8 +49,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
             call: call.to_owned_call(),
             key: key.clone(),
             bytes: Box::new(move |value| shape.bytes(value)),
-            tags: Vec::new(),
-            namespace: None,
+            early: Early::new(true),
             life: None,
             on_value: None,
         }
@@ -66,18 +62,18 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     }
 
     /// Takes the tags that do not depend on the value.
-    pub fn tags(&mut self, say: impl FnOnce(&mut PutTags<'_, V>)) {
-        say(&mut PutTags(self));
+    pub fn tags(&mut self, say: impl FnOnce(&mut EarlyTags<'_>)) {
+        self.early.tags(say);
     }
 
     /// Takes the namespace by template.
     pub fn namespace(&mut self, write: impl FnOnce(&mut KeyWriter)) {
-        self.namespace = Some(render(write).as_bytes().into());
+        self.early.namespace(write);
     }
 
     /// Takes the namespace by expression.
     pub fn namespace_expr(&mut self, namespace: impl AsRef<str>) {
-        self.namespace = Some(super::sink::canonical(namespace.as_ref()).into());
+        self.early.namespace_expr(namespace);
     }
 
     /// Takes a ttl that is known at run time only.
@@ -108,11 +104,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     pub fn store_now(self, value: impl Put<V>) -> Result<(), Error> {
         let value = value.into_shared();
         let core = Arc::clone(self.call.required()?);
-        let mut cells = CellSet::default();
-        core.implicit_cells(self.call.tenant(), self.call.site, self.namespace.as_deref(), &mut cells);
-        for name in &self.tags {
-            cells.push(core.cells.acquire(name));
-        }
+        let mut cells = early_cells(&core, &self.call, &self.early);
         let mut life = self.life;
         let mut wanted = true;
         if let Some(say) = self.on_value {
@@ -141,27 +133,6 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
 
 pub(crate) fn too_large() -> Error {
     Error::new(ErrorKind::TooLarge, "the value is heavier than the whole store (`max_bytes`), or its ttl is zero")
-}
-
-/// Takes a target's tags by name; their cells are acquired when the value is stored.
-#[derive(Debug)]
-pub struct PutTags<'t, V>(&'t mut PutTarget<V>);
-
-impl<V> PutTags<'_, V> {
-    /// A tag by template.
-    pub fn tag(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
-        self.push(render(write).as_bytes());
-    }
-
-    /// Tags by expression.
-    pub fn add<M>(&mut self, tags: impl super::sink::IntoTags<M>) {
-        tags.for_each_tag(&mut |tag| self.push(&super::sink::canonical(tag)));
-    }
-
-    fn push(&mut self, text: &[u8]) {
-        let name = name::cell(Covers::Tag, self.0.call.tenant(), text);
-        self.0.tags.push(name.as_slice().into());
-    }
 }
 
 /// What can be stored as a `V`: a reference to one that can be cloned, one itself, or a shared one.

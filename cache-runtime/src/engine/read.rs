@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::call::Call;
 use super::core::{Core, Function};
 use super::load::Load;
+use super::sink::Early;
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::flight::{Joined, Landing, Lead, Role};
@@ -35,9 +36,23 @@ pub enum Step<'a, S: Cached> {
 }
 
 /// What a read comes to before it may have to wait.
-enum Next<'a, S: Cached> {
-    Step(Step<'a, S>),
+enum Next<R> {
+    Done(R),
+    /// The body has to run.
+    Lead(Leading),
     Wait(Joined),
+}
+
+/// Who runs a body.
+struct Leading {
+    /// `None`: nothing will be stored or shared.
+    lead: Option<Lead>,
+    /// When it began, where it replaces what is there.
+    refreshes: Option<Nanos>,
+}
+
+impl Leading {
+    const ALONE: Self = Self { lead: None, refreshes: None };
 }
 
 /// How waiting for a flight ended.
@@ -137,29 +152,13 @@ impl Call<'_> {
     ///
     /// Dropping the future while it waits disturbs nobody.
     #[inline]
-    pub async fn read<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
+    pub async fn read<S: Cached>(&self, mode: Mode, key: &KeyWriter, early: Early, shape: S) -> Step<'_, S> {
         if mode == Mode::Read
             && let Some(ret) = self.hit_under(key, shape)
         {
             return Step::Done(ret);
         }
-        self.miss(mode, key, shape).await
-    }
-
-    /// [`read`](Self::read), as one of several whose waiting is bounded together.
-    pub(crate) async fn read_within<S: Cached>(
-        &self,
-        mode: Mode,
-        key: &KeyWriter,
-        shape: S,
-        patience: &mut Patience,
-    ) -> Step<'_, S> {
-        if mode == Mode::Read
-            && let Some(ret) = self.hit_under(key, shape)
-        {
-            return Step::Done(ret);
-        }
-        self.miss_within(mode, key, shape, patience).await
+        self.miss(mode, key, early, shape).await
     }
 
     /// The valid value under the key that `render` writes, or that key.
@@ -210,24 +209,31 @@ impl Call<'_> {
     /// # Errors
     ///
     /// The cache cannot be used.
-    pub async fn read_or_fail<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Result<Step<'_, S>, Error> {
+    pub async fn read_or_fail<S: Cached>(
+        &self,
+        mode: Mode,
+        key: &KeyWriter,
+        early: Early,
+        shape: S,
+    ) -> Result<Step<'_, S>, Error> {
         match self.failure() {
             Some(error) => {
                 self.degraded();
                 Err(error)
             }
-            None => Ok(self.read(mode, key, shape).await),
+            None => Ok(self.read(mode, key, early, shape).await),
         }
     }
 
     /// [`miss`](Self::miss) for a synchronous function: waiting blocks the thread.
     #[cold]
-    pub fn miss_blocking<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
+    pub fn miss_blocking<S: Cached>(&self, mode: Mode, key: &KeyWriter, early: Early, shape: S) -> Step<'_, S> {
         let mut patience = Patience::new(self.site.options.wait);
         let mut next = self.next(mode, key, shape, &patience);
         loop {
             match next {
-                Next::Step(step) => return step,
+                Next::Done(ret) => return Step::Done(ret),
+                Next::Lead(lead) => return self.load(shape, key, early, lead),
                 Next::Wait(joined) => {
                     let waited = patience.wait_blocking(joined);
                     next = self.waited(key, shape, waited, &mut patience);
@@ -273,22 +279,24 @@ impl Call<'_> {
     ///
     /// As [`read`](Self::read).
     #[cold]
-    pub async fn miss<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S) -> Step<'_, S> {
-        self.miss_within(mode, key, shape, &mut Patience::new(self.site.options.wait)).await
+    pub async fn miss<S: Cached>(&self, mode: Mode, key: &KeyWriter, early: Early, shape: S) -> Step<'_, S> {
+        self.miss_within(mode, key, early, shape, &mut Patience::new(self.site.options.wait)).await
     }
 
     #[cold]
-    async fn miss_within<S: Cached>(
+    pub(crate) async fn miss_within<S: Cached>(
         &self,
         mode: Mode,
         key: &KeyWriter,
+        early: Early,
         shape: S,
         patience: &mut Patience,
     ) -> Step<'_, S> {
         let mut next = self.next(mode, key, shape, patience);
         loop {
             match next {
-                Next::Step(step) => return step,
+                Next::Done(ret) => return Step::Done(ret),
+                Next::Lead(lead) => return self.load(shape, key, early, lead),
                 Next::Wait(joined) => {
                     let waited = patience.wait(joined).await;
                     next = self.waited(key, shape, waited, patience);
@@ -298,10 +306,24 @@ impl Call<'_> {
     }
 
     /// What to do about a key that missed.
-    fn next<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &Patience) -> Next<'_, S> {
+    fn next<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &Patience) -> Next<S::Ret> {
+        let Some(core) = self.cacheable(shape) else { return Next::Lead(Leading::ALONE) };
+        if mode == Mode::Refresh {
+            let began = core.now();
+            // For write-throughs that name their key only after the body.
+            core.cells.note(key.as_bytes());
+            let lead = core.flights.displace(key.as_bytes(), key.template());
+            return Next::Lead(Leading { lead: Some(lead), refreshes: Some(began) });
+        }
+        core.function(self.site).tally().inspect(|counters| counters.misses.increment());
+        self.begin(core, key, shape, patience)
+    }
+
+    /// The cache, unless the call goes past it or nobody can tell its failures from its values.
+    fn cacheable<S: Cached>(&self, shape: S) -> Option<&Arc<Core>> {
         let Some(core) = self.core() else {
             self.degraded();
-            return self.alone(shape, key);
+            return None;
         };
         if shape.hides_result() {
             self.degraded();
@@ -312,22 +334,12 @@ impl Call<'_> {
                     "`{function}` is not cached there: it returns a type parameter; bound it by `cache_runtime::Plain`"
                 ),
             );
-            return self.alone(shape, key);
+            return None;
         }
-        if mode == Mode::Refresh {
-            let began = core.now();
-            // For write-throughs that name their key only after the body.
-            core.cells.note(key.as_bytes());
-            let lead = core.flights.displace(key.as_bytes(), key.template());
-            let mut load = Load::new(self, shape, Some(lead), key.template());
-            load.refreshes = Some(began);
-            return Next::Step(Step::Load(load));
-        }
-        core.function(self.site).tally().inspect(|counters| counters.misses.increment());
-        self.begin(core, key, shape, patience)
+        Some(core)
     }
 
-    fn begin<S: Cached>(&self, core: &Arc<Core>, key: &KeyWriter, shape: S, patience: &Patience) -> Next<'_, S> {
+    fn begin<S: Cached>(&self, core: &Arc<Core>, key: &KeyWriter, shape: S, patience: &Patience) -> Next<S::Ret> {
         let function = core.function(self.site);
         // Found under the key's lock, used and dropped outside of it: both run the user's code.
         let mut found = None;
@@ -335,44 +347,45 @@ impl Call<'_> {
             found = core.store_of(function).get(key.as_bytes());
             found.as_ref().filter(|record| record.is_valid(core.now()) && record.fits(key.template())).map(Arc::clone)
         };
+        let lead = |lead| Next::Lead(Leading { lead: Some(lead), refreshes: None });
         match core.flights.begin(key.as_bytes(), key.template(), patience.wait, again) {
             Ok(record) => match shape.revive(record.value.clone()) {
                 Some(ret) => {
                     function.tally().inspect(|counters| counters.coalesced.increment());
-                    Next::Step(Step::Done(ret))
+                    Next::Done(ret)
                 }
                 // Another return type under the same template: its values are not this function's.
-                None => self.lead(shape, core.flights.displace(key.as_bytes(), key.template()), key),
+                None => lead(core.flights.displace(key.as_bytes(), key.template())),
             },
-            Err(Role::Lead(lead)) => self.lead(shape, lead, key),
-            Err(Role::TakeOver(lead)) => {
+            Err(Role::Lead(leading)) => lead(leading),
+            Err(Role::TakeOver(leading)) => {
                 function.counters.takeovers.increment();
-                self.lead(shape, lead, key)
+                lead(leading)
             }
-            Err(Role::Join(_)) if patience.is_over() => self.alone(shape, key),
+            Err(Role::Join(_)) if patience.is_over() => Next::Lead(Leading::ALONE),
             Err(Role::Join(joined)) => Next::Wait(joined),
-            Err(Role::Alone) => self.alone(shape, key),
+            Err(Role::Alone) => Next::Lead(Leading::ALONE),
         }
     }
 
-    fn lead<S: Cached>(&self, shape: S, lead: Lead, key: &KeyWriter) -> Next<'_, S> {
-        self.site.value.get_or_init(std::any::type_name::<S::Value>);
-        Next::Step(Step::Load(Load::new(self, shape, Some(lead), key.template())))
+    fn load<S: Cached>(&self, shape: S, key: &KeyWriter, early: Early, leading: Leading) -> Step<'_, S> {
+        if leading.lead.is_some() {
+            self.site.value.get_or_init(std::any::type_name::<S::Value>);
+        }
+        let mut load = Load::new(self, shape, leading.lead, key.template(), early);
+        load.refreshes = leading.refreshes;
+        Step::Load(load)
     }
 
-    fn alone<S: Cached>(&self, shape: S, key: &KeyWriter) -> Next<'_, S> {
-        Next::Step(Step::Load(Load::new(self, shape, None, key.template())))
-    }
-
-    fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, patience: &mut Patience) -> Next<'_, S> {
-        let Some(core) = self.core() else { return self.alone(shape, key) };
+    fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, patience: &mut Patience) -> Next<S::Ret> {
+        let Some(core) = self.core() else { return Next::Lead(Leading::ALONE) };
         match waited {
             Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(stored) {
                 Some(ret) => {
                     core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
-                    return Next::Step(Step::Done(ret));
+                    return Next::Done(ret);
                 }
-                None => return self.alone(shape, key),
+                None => return Next::Lead(Leading::ALONE),
             },
             Waited::Landed(Landing::Superseded) | Waited::Still => patience.grace(),
             Waited::Landed(Landing::Nothing) | Waited::OutOfTime => {}

@@ -148,6 +148,60 @@ pub(crate) fn render(write: impl FnOnce(&mut KeyWriter)) -> KeyWriter {
     writer
 }
 
+/// What is known of an entry before its load, by text: tags and namespace. Rendered at once, so that nothing of a call's
+/// arguments has to outlive an await.
+#[derive(Debug, Default)]
+pub struct Early {
+    /// Nothing is said where nothing will be stored.
+    wanted: bool,
+    pub(crate) tags: Texts,
+    pub(crate) namespace: Option<Box<[u8]>>,
+}
+
+/// Texts of tags.
+pub(crate) type Texts = smallvec::SmallVec<[Box<[u8]>; 2]>;
+
+impl Early {
+    pub(crate) fn new(wanted: bool) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
+    /// Takes the tags.
+    pub fn tags(&mut self, say: impl FnOnce(&mut EarlyTags<'_>)) {
+        if self.wanted {
+            say(&mut EarlyTags(&mut self.tags));
+        }
+    }
+
+    /// Takes the namespace by template.
+    pub fn namespace(&mut self, write: impl FnOnce(&mut KeyWriter)) {
+        if self.wanted {
+            self.namespace = Some(render(write).as_bytes().into());
+        }
+    }
+
+    /// Takes the namespace by expression.
+    pub fn namespace_expr(&mut self, namespace: impl AsRef<str>) {
+        self.namespace = Some(canonical(namespace.as_ref()).into());
+    }
+}
+
+/// Takes an entry's tags by text; their cells are acquired when the load begins.
+#[derive(Debug)]
+pub struct EarlyTags<'e>(&'e mut Texts);
+
+impl EarlyTags<'_> {
+    /// A tag by template.
+    pub fn tag(&mut self, _text: &'static str, write: impl FnOnce(&mut KeyWriter)) {
+        self.0.push(render(write).as_bytes().into());
+    }
+
+    /// Tags by expression.
+    pub fn add<M>(&mut self, tags: impl IntoTags<M>) {
+        tags.for_each_tag(&mut |tag| self.0.push(canonical(tag).into()));
+    }
+}
+
 /// A cell and its name.
 pub(crate) type NamedCell = (Box<[u8]>, Arc<Cell>);
 
