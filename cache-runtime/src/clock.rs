@@ -73,6 +73,14 @@ pub(crate) fn after(now: Nanos, span: Duration) -> Nanos {
     u64::try_from(span.as_nanos()).ok().and_then(|span| now.checked_add(span)).unwrap_or(FOREVER)
 }
 
+/// Milliseconds of the machine's wall clock, which other processes can read. Clocks differ: nothing that must be right is
+/// decided by it.
+#[allow(clippy::disallowed_methods, reason = "this is the one place")]
+pub(crate) fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The machine's monotonic time, for deciding whether a task is alive. A test's clock does not move it.
 pub(crate) fn alive_now() -> Nanos {
     static CLOCK: std::sync::OnceLock<Clock> = std::sync::OnceLock::new();

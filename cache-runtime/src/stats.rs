@@ -73,6 +73,7 @@ pub(crate) struct Counters {
     pub(crate) bypassed: Counter,
     pub(crate) unstored: Counter,
     pub(crate) refused: Counter,
+    pub(crate) rejected: Counter,
     pub(crate) takeovers: Counter,
     pub(crate) degraded: Counter,
     pub(crate) recached: Counter,
@@ -182,7 +183,9 @@ pub struct FunctionStats {
     pub unstored: u64,
     /// Loaded values that were not kept because something they depend on was invalidated meanwhile.
     pub refused: u64,
-    /// Calls that had to go to the source because the cache could not be used.
+    /// Entries whose bytes could not be used: of another version of the stored type, damaged, or not ours.
+    pub rejected: u64,
+    /// Calls that had to go to the source, or whose value could not be stored, because the cache could not be used.
     pub degraded: u64,
     /// How long loads took.
     pub latency: Latency,
@@ -227,6 +230,7 @@ impl Counters {
             bypassed: self.bypassed.get(),
             unstored: self.unstored.get(),
             refused: self.refused.get(),
+            rejected: self.rejected.get(),
             degraded: self.degraded.get(),
             latency: self.latency.summary(),
         }

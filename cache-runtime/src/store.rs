@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// A boxed future of the seam.
 pub(crate) type Answer<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
@@ -49,6 +49,8 @@ pub(crate) enum Op {
     Read(Name),
     /// A value as it is. [`Reply::Bytes`]
     ReadPlain(Name),
+    /// A value, stamped or not. [`Reply::Any`]
+    ReadAny(Name),
     /// The nonce of a cell, which becomes `fresh` where there is none (or one that another server accepted), and which
     /// lives for at least `ttl` from now (`None`: for ever). Atomic. [`Reply::Nonce`]
     Ensure {
@@ -161,6 +163,8 @@ pub(crate) enum Life {
 pub(crate) enum Reply {
     /// A value, if there is one.
     Bytes(Option<Vec<u8>>),
+    /// A value without its stamp, if there is one, and whether it was stamped by this server.
+    Any(Option<(Vec<u8>, bool)>),
     /// A cell's nonce.
     Nonce(Nonce),
     /// Yes or no.
@@ -171,6 +175,43 @@ pub(crate) enum Reply {
     Sum(Option<i64>),
     /// The time left; the outer `None`: not there, the inner one: for ever.
     Left(Option<Option<Duration>>),
+}
+
+/// What a reply should have been.
+macro_rules! expect {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident -> $ty:ty;)*) => {
+        impl Reply {
+            $($(#[$doc])*
+            pub(crate) fn $name(self) -> Result<$ty, Error> {
+                match self {
+                    Self::$variant(value) => Ok(value),
+                    other => Err(Error::new(ErrorKind::Protocol, format!("a backend replied with {}", other.kind()))),
+                }
+            })*
+
+            fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$variant(_) => stringify!($name),)*
+                }
+            }
+        }
+    };
+}
+expect! {
+    /// A value.
+    bytes: Bytes -> Option<Vec<u8>>;
+    /// A value and whether it was stamped.
+    any: Any -> Option<(Vec<u8>, bool)>;
+    /// A nonce.
+    nonce: Nonce -> Nonce;
+    /// Yes or no.
+    flag: Flag -> bool;
+    /// How many.
+    count: Count -> u64;
+    /// A number.
+    sum: Sum -> Option<i64>;
+    /// The time left.
+    left: Left -> Option<Option<Duration>>;
 }
 
 /// Where a scan stands.
@@ -189,6 +230,17 @@ pub(crate) struct Page {
     pub(crate) names: Vec<Vec<u8>>,
     /// Where to go on; `None`: that was all.
     pub(crate) next: Option<Cursor>,
+}
+
+/// What a load on a shared backend depends on, as it was before its body: while all of it is so, nothing was invalidated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SharedSnapshot {
+    /// The entry's lease.
+    pub(crate) lease: Name,
+    /// Who holds it.
+    pub(crate) holder: Option<Vec<u8>>,
+    /// The cells.
+    pub(crate) cells: Vec<(Name, Nonce)>,
 }
 
 /// What a server says about itself.
@@ -224,6 +276,9 @@ pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
 
     /// Listens for the end of a lease: what happens after this has returned is not missed while the connection lives.
     fn listen(&self, lease: &Name) -> Answer<'_, Result<Box<dyn Listener>, Error>>;
+
+    /// Whether one server holds everything, so that what one op does is atomic over all names.
+    fn is_single(&self) -> bool;
 
     /// Whether every server answers.
     fn ping(&self) -> Answer<'_, Result<(), Error>>;

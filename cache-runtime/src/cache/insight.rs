@@ -95,7 +95,7 @@ impl Cache {
             newest: holdings.newest.map(|at| clock.wall(at)),
             tags: self.core.cells.len() as u64,
             flights: self.core.flights.len() as u64,
-            background: self.core.background_len() as u64,
+            background: self.core.background.len() as u64,
             functions,
         }
     }
@@ -158,7 +158,7 @@ impl Cache {
     ///
     /// None today; a shared backend may fail to say goodbye.
     pub async fn close(&self) -> Result<(), Error> {
-        self.core.drain().await;
+        self.core.background.drain().await;
         self.core.closed.store(true, Ordering::Release);
         Ok(())
     }

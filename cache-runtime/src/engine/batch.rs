@@ -8,12 +8,14 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::call::Call;
-use super::load::{self, Fill, Load, Stopwatch};
+use super::load::{self, Fill, Load, Share, Stopwatch};
 use super::read::{Mode, Patience, Step};
-use super::sink::{Early, Tags};
+use super::shared::fill::{Ending, Fill as SharedFill};
+use super::shared::{Shared, renewing};
+use super::sink::{Early, Tags, Texts};
 use crate::cell::CellSet;
 use crate::error::Error;
-use crate::flight::{self, Lead, Snapshot};
+use crate::flight::{self, Base, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::policy::Lifetime;
 use crate::record::Stored;
@@ -33,10 +35,11 @@ enum Slot<V> {
 }
 
 /// The right to load an element.
-struct Leading {
-    lead: Option<Lead>,
-    template: u64,
-    early: Early,
+pub(super) struct Leading {
+    pub(super) lead: Option<Lead>,
+    pub(super) template: u64,
+    pub(super) early: Early,
+    pub(super) share: Option<Share>,
 }
 
 /// A batch call.
@@ -57,6 +60,8 @@ pub struct Batch<'a, S: BatchCached, K> {
     by: Option<By<'a, S::Out, K>>,
     life: Option<Lifetime>,
     loaded: Option<Loaded>,
+    /// What is still to be stored on a shared backend.
+    landing: Vec<Landed>,
     /// When it began, where it replaces what is there.
     refreshes: Option<u64>,
 }
@@ -64,7 +69,23 @@ pub struct Batch<'a, S: BatchCached, K> {
 struct Loaded {
     cost: u64,
     watch: Option<Arc<Watch>>,
-    leads: Vec<(usize, Lead, u64, CellSet)>,
+    leads: Vec<Led>,
+}
+
+/// An element that was loaded and not stored yet.
+struct Landed {
+    lead: Lead,
+    stored: Stored,
+    grant: Option<SharedFill>,
+}
+
+/// An element whose load runs or has run.
+struct Led {
+    index: usize,
+    lead: Lead,
+    template: u64,
+    cells: CellSet,
+    share: Option<Share>,
 }
 
 impl<S: BatchCached, K> std::fmt::Debug for Batch<'_, S, K> {
@@ -125,17 +146,20 @@ pub struct Asked<'a, S: BatchCached, K> {
 }
 
 /// An element that was not found at once.
-struct Wanted {
-    index: usize,
-    key: KeyWriter,
-    early: Early,
+pub(super) struct Wanted {
+    pub(super) index: usize,
+    pub(super) key: KeyWriter,
+    pub(super) early: Early,
 }
 
 impl<'a, S: BatchCached, K> Asked<'a, S, K> {
     /// Takes or waits for the flights of the elements that are missing.
     pub async fn look_up(self) -> Batch<'a, S, K> {
+        let began = self.call.core().filter(|_| self.mode == Mode::Refresh).map(|core| core.now());
+        if let Some(shared) = self.call.shared() {
+            return self.look_up_shared(shared).await;
+        }
         let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
-        let began = call.core().filter(|_| mode == Mode::Refresh).map(|core| core.now());
         let mut missing = Vec::new();
         let mut patience = Patience::new(call.site.options.wait);
         for Wanted { index, key, early } in wanted {
@@ -150,7 +174,24 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
         }
         missing.sort_unstable();
         let slots = slots.into_iter().flatten().collect();
-        Batch { call, shape, asked, unique, slots, missing, by: None, life: None, loaded: None, refreshes: began }
+        Batch { call, shape, asked, unique, slots, missing, by: None, life: None, loaded: None, landing: Vec::new(), refreshes: began }
+    }
+
+    async fn look_up_shared(self, shared: &Arc<Shared>) -> Batch<'a, S, K> {
+        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
+        let mut missing = Vec::new();
+        for (index, found) in call.batch_shared(shared, mode, shape.one(), wanted).await {
+            slots[index] = Some(match found {
+                Ok(ret) => Slot::of(shape, ret),
+                Err(leading) => {
+                    missing.push(index);
+                    Slot::Missing(leading)
+                }
+            });
+        }
+        missing.sort_unstable();
+        let slots = slots.into_iter().flatten().collect();
+        Batch { call, shape, asked, unique, slots, missing, by: None, life: None, loaded: None, landing: Vec::new(), refreshes: None }
     }
 
     /// [`look_up`](Self::look_up), which fails where the cache cannot be used (`on_error = fail`).
@@ -222,13 +263,24 @@ where
         for index in &self.missing {
             let Slot::Missing(leading) = &mut self.slots[*index] else { continue };
             let (Some(lead), Some(core)) = (leading.lead.take(), core) else { continue };
-            let cells = load::early_cells(core, self.call, &leading.early);
-            lead.depart(Snapshot { cells: cells.clone(), watch: watch.clone() });
-            leads.push((*index, lead, leading.template, cells));
+            let (share, template) = (leading.share.take(), leading.template);
+            let mut cells = CellSet::default();
+            match &share {
+                Some(share) => {
+                    let base = share.base(self.call.site.options.result_tags);
+                    lead.depart(Snapshot { base, ..Snapshot::default() });
+                }
+                None => {
+                    cells = load::early_cells(core, self.call, &leading.early);
+                    lead.depart(Snapshot { cells: cells.clone(), watch: watch.clone(), base: Base::Memory });
+                }
+            }
+            leads.push(Led { index: *index, lead, template, cells, share });
         }
-        let flights: Arc<[_]> = leads.iter().map(|(_, lead, ..)| Arc::clone(lead.flight())).collect();
+        let flights: Arc<[_]> = leads.iter().map(|led| Arc::clone(led.lead.flight())).collect();
         let stopwatch = Stopwatch::start(self.call);
-        let ret = flight::leading(flights, body).await;
+        let grants = leads.iter().filter_map(|led| led.share.as_ref()?.grant.as_ref()).collect();
+        let ret = renewing(grants, self.call.site.options.lock_ttl, flight::leading(flights, body)).await;
         let cost = stopwatch.stop();
         let collection = match self.shape.split(ret) {
             Ok(collection) => collection,
@@ -275,12 +327,19 @@ where
     fn land(&mut self, say: impl Fn(&K, &<S::One as Cached>::Value, &mut Fill<'_>)) {
         let (Some(loaded), Some(core)) = (self.loaded.take(), self.call.core()) else { return };
         let options = &self.call.site.options;
-        for (index, lead, template, cells) in loaded.leads {
-            let mut plan =
-                load::Plan { cells, life: self.life, store: true, refused: false, refreshes: self.refreshes };
+        for Led { index, lead, template, cells, share } in loaded.leads {
+            let mut plan = load::Plan {
+                cells,
+                life: self.life,
+                store: true,
+                refused: false,
+                refreshes: self.refreshes,
+                late: Texts::default(),
+            };
             let (stored, life, value) = match &self.slots[index] {
                 Slot::Found(value) => {
-                    let tags = Tags::new(core, self.call.tenant(), &mut plan.cells, loaded.watch.as_deref());
+                    let mut tags = Tags::new(core, self.call.tenant(), &mut plan.cells, loaded.watch.as_deref());
+                    tags.texts = share.is_some().then_some(&mut plan.late);
                     let mut fill = Fill::new(self.call, tags, &mut plan.life, &mut plan.store);
                     say(&self.unique[index], value, &mut fill);
                     plan.refused |= fill.refused();
@@ -288,15 +347,46 @@ where
                 }
                 _ => (Stored::None, options.ttl_none.map(Lifetime::For).or(self.life), None),
             };
+            if let Some(share) = share {
+                self.landing.push(Landed { lead, stored, grant: share.grant.map(|grant| {
+                    let ending = Ending {
+                        value: Ok(value.map(|value| &**value)),
+                        life,
+                        cost: loaded.cost,
+                        template,
+                        wanted: plan.store,
+                        late: plan.late,
+                        handling: self.shape.one().handling(),
+                    };
+                    self.call.fill(core, grant, ending)
+                }) });
+                continue;
+            }
             let bytes = || value.map_or(0, |value| self.shape.one().bytes(value));
             load::land(core, self.call, lead, Some(stored), life, template, loaded.cost, plan, bytes);
         }
     }
 
+    /// Stores the elements of a shared backend, in one round trip, then shares them with those who wait in this process.
+    async fn land_shared(&mut self) {
+        let (landing, Some(core)) = (std::mem::take(&mut self.landing), self.call.core()) else { return };
+        let mut fills = Vec::new();
+        let mut lands = Vec::new();
+        for Landed { lead, stored, grant } in landing {
+            let late = grant.as_ref().is_some_and(|fill| fill.complete) && matches!(stored, Stored::Some(_));
+            fills.extend(grant);
+            lands.push((lead, Landing::Shared { stored, late }));
+        }
+        self.call.send_fills(core, fills).await;
+        for (lead, landing) in lands {
+            lead.land(landing, &CellSet::default(), |_| ());
+        }
+    }
+
     /// All elements together, as the function returns them.
-    #[allow(clippy::unused_async, reason = "a shared backend stores here")]
     pub async fn finish(mut self) -> S::Ret {
         self.land(|_, _, _| {});
+        self.land_shared().await;
         let places: HashMap<&K, usize> = self.unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
         let give = |id: &K| match places.get(id).map(|index| &self.slots[*index]) {
             Some(Slot::Found(value)) => Some(self.shape.give(Arc::clone(value))),
@@ -310,8 +400,8 @@ where
 impl<S: Cached> Load<'_, S> {
     /// The lead alone, for a batch, which runs one body for many.
     fn into_leading(self) -> Leading {
-        let (lead, template, early) = self.into_parts();
-        Leading { lead, template, early }
+        let (lead, template, early, share) = self.into_parts();
+        Leading { lead, template, early, share }
     }
 }
 

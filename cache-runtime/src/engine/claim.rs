@@ -124,7 +124,7 @@ impl<V: Send + Sync + 'static> Claim<V> {
         let function = core.function(target.call.site);
         let store = core.store_of(function);
         let stored = Stored::Some(Arc::clone(value) as _);
-        let bytes = || (target.bytes)(value);
+        let bytes = || (target.handling.bytes)(value);
         let record = if !self.void && wanted && cells.is_live() {
             record(&core, &target.call, target.key.as_bytes(), stored, life, target.key.template(), 0, cells, bytes)
         } else {

@@ -5,10 +5,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use parking_lot::{Mutex, RwLock};
-use tokio::task::JoinSet;
+use parking_lot::RwLock;
 
 use super::name::{self, Covers};
+use super::shared::Shared;
+use crate::background::Background;
 use crate::cell::CellSet;
 use crate::clock::{Clock, FOREVER, Nanos};
 use crate::error::{Error, ErrorKind};
@@ -71,14 +72,19 @@ pub(crate) struct Core {
     base: KeyWriter,
     /// Stores of memoized functions that have a capacity of their own.
     private: RwLock<Vec<Arc<Store>>>,
-    background: Mutex<JoinSet<()>>,
+    /// Where entries are that other processes share.
+    pub(crate) shared: Option<Arc<Shared>>,
+    pub(crate) background: Arc<Background>,
 }
 
-/// Bound on background recaches that wait to run or run; past it they are skipped and counted.
-const BACKGROUND_LIMIT: usize = 1024;
-
 impl Core {
-    pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, Error> {
+    /// `share` makes the backend that other processes share, if there is one.
+    pub(crate) fn new(
+        settings: Settings,
+        share: impl FnOnce(&Settings, &Arc<Background>) -> Result<Option<Arc<Shared>>, Error>,
+    ) -> Result<Arc<Self>, Error> {
+        let background = Arc::new(Background::default());
+        let shared = share(&settings, &background)?;
         let evictions = Arc::new(AtomicU64::new(0));
         let store = Store::new(settings.engine, settings.bounds, &evictions)?;
         Ok(Arc::new(Self {
@@ -92,7 +98,8 @@ impl Core {
             functions: Functions::default(),
             base: KeyWriter::with_prefix(&settings.prefix, 0),
             private: RwLock::new(Vec::new()),
-            background: Mutex::new(JoinSet::new()),
+            shared,
+            background,
             settings,
         }))
     }
@@ -259,31 +266,6 @@ impl Core {
     #[inline]
     pub(crate) fn serves(&self) -> bool {
         self.settings.enabled && !self.closed.load(Ordering::Relaxed) && !self.failing.load(Ordering::Relaxed)
-    }
-
-    /// Runs `work` on the current runtime. `false`: there is no runtime, or too much runs already.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return false };
-        let mut background = self.background.lock();
-        while background.try_join_next().is_some() {}
-        if background.len() >= BACKGROUND_LIMIT {
-            return false;
-        }
-        background.spawn_on(work, &runtime);
-        true
-    }
-
-    /// Waits for background work.
-    pub(crate) async fn drain(&self) {
-        let mut background = std::mem::take(&mut *self.background.lock());
-        while background.join_next().await.is_some() {}
-    }
-
-    /// How many background tasks were started and have not been seen to end.
-    pub(crate) fn background_len(&self) -> usize {
-        let mut background = self.background.lock();
-        while background.try_join_next().is_some() {}
-        background.len()
     }
 
     /// Drops expired and invalidated entries and unused cells. Returns how many entries went.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::core::{Core, Function};
-use super::sink::{Early, Tags};
+use super::shared::fill::{Ending, Failed};
+use super::shared::{Grant, renewing};
+use super::sink::{Early, Tags, Texts};
 use crate::cell::CellSet;
 use crate::clock::Nanos;
-use crate::flight::{self, Landing, Lead, Snapshot};
+use crate::flight::{self, Base, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::memory::Removed;
 use crate::policy::{IntoTtl, Lifetime};
@@ -35,13 +37,29 @@ pub struct Load<'a, S: Cached> {
     life: Option<Lifetime>,
     /// When it began, for a load that replaces what is there.
     pub(super) refreshes: Option<Nanos>,
+    /// Present where the entry is on a shared backend.
+    share: Option<Share>,
+}
+
+/// A load whose entry is on a shared backend.
+#[derive(Debug)]
+pub(crate) struct Share {
+    /// `None`: the backend could not be asked, and nothing will be stored.
+    pub(super) grant: Option<Grant>,
+}
+
+impl Share {
+    /// Where it can be seen whether the load is up to date.
+    pub(super) fn base(&self, late: bool) -> Base {
+        self.grant.as_ref().map_or(Base::Unknown, |grant| Base::Shared(grant.snapshot(), late))
+    }
 }
 
 impl<'a, S: Cached> Load<'a, S> {
     pub(super) fn new(call: &'a Call<'a>, shape: S, lead: Option<Lead>, template: u64, early: Early) -> Self {
         // The watch begins before the tags that are known before the body, and those before the body.
         let watch = match (call.core(), &lead) {
-            (Some(core), Some(_)) if call.site.options.result_tags => Some(Arc::new(core.cells.watch())),
+            (Some(core), Some(_)) if call.site.options.result_tags && call.shared().is_none() => Some(Arc::new(core.cells.watch())),
             _ => None,
         };
         Self {
@@ -54,12 +72,36 @@ impl<'a, S: Cached> Load<'a, S> {
             watch,
             life: None,
             refreshes: None,
+            share: None,
+        }
+    }
+
+    /// A load whose entry is on a shared backend.
+    pub(super) fn shared(
+        call: &'a Call<'a>,
+        shape: S,
+        lead: Lead,
+        template: u64,
+        early: Early,
+        share: Share,
+    ) -> Self {
+        Self {
+            call,
+            shape,
+            lead: Some(lead),
+            template,
+            early,
+            cells: CellSet::default(),
+            watch: None,
+            life: None,
+            refreshes: None,
+            share: Some(share),
         }
     }
 
     /// The lead alone, with what it is for.
-    pub(super) fn into_parts(self) -> (Option<Lead>, u64, Early) {
-        (self.lead, self.template, self.early)
+    pub(super) fn into_parts(self) -> (Option<Lead>, u64, Early, Option<Share>) {
+        (self.lead, self.template, self.early, self.share)
     }
 
     fn core(&self) -> Option<&'a Arc<Core>> {
@@ -74,11 +116,14 @@ impl<'a, S: Cached> Load<'a, S> {
     /// Fixes the snapshot. Everything that the value depends on is in it before the body begins.
     fn depart(&mut self) {
         let Some(core) = self.core() else { return };
-        let cells = early_cells(core, self.call, &self.early);
-        if let Some(lead) = &self.lead {
-            lead.depart(Snapshot { cells: cells.clone(), watch: self.watch.clone() });
+        let Some(lead) = &self.lead else { return };
+        if let Some(share) = &self.share {
+            let base = share.base(self.call.site.options.result_tags);
+            lead.depart(Snapshot { base, ..Snapshot::default() });
+            return;
         }
-        self.cells = cells;
+        self.cells = early_cells(core, self.call, &self.early);
+        lead.depart(Snapshot { cells: self.cells.clone(), watch: self.watch.clone(), base: Base::Memory });
     }
 
     /// Runs the body in place.
@@ -86,7 +131,16 @@ impl<'a, S: Cached> Load<'a, S> {
         self.depart();
         let stopwatch = Stopwatch::start(self.call);
         let ret = match &self.lead {
-            Some(lead) => flight::leading(Arc::new([Arc::clone(lead.flight())]), body).await,
+            Some(lead) => {
+                let leading = flight::leading(Arc::new([Arc::clone(lead.flight())]), body);
+                match &self.share {
+                    None => leading.await,
+                    Some(share) => {
+                        let grants = share.grant.iter().collect();
+                        renewing(grants, self.call.site.options.lock_ttl, leading).await
+                    }
+                }
+            }
             None => body.await,
         };
         let cost = stopwatch.stop();
@@ -164,6 +218,7 @@ pub struct Done<'a, S: Cached> {
     cost: Nanos,
     plan: Plan,
     watch: Option<Arc<Watch>>,
+    share: Option<Share>,
 }
 
 /// What is to become of a loaded value.
@@ -176,6 +231,8 @@ pub(crate) struct Plan {
     pub(crate) refused: bool,
     /// When it began, for a load that replaces what is there.
     pub(crate) refreshes: Option<Nanos>,
+    /// Tags from the value, where the entry is on a shared backend.
+    pub(crate) late: Texts,
 }
 
 /// Takes what depends on the value: tags, ttl, and whether to store it.
@@ -219,22 +276,23 @@ impl<'f> Fill<'f> {
 
 impl<'a, S: Cached> Done<'a, S> {
     fn new(load: Load<'a, S>, ret: S::Ret, cost: Nanos) -> Self {
-        let Load { call, shape, lead, template, cells, watch, life, refreshes, .. } = load;
+        let Load { call, shape, lead, template, cells, watch, life, refreshes, share, .. } = load;
         let split = shape.split(ret);
         if matches!(split, Split::Err(_))
             && let Some(function) = call.function()
         {
             function.counters.errors.increment();
         }
-        let plan = Plan { cells, life, store: true, refused: false, refreshes };
-        Self { call, shape, lead, template, split, cost, plan, watch }
+        let plan = Plan { cells, life, store: true, refused: false, refreshes, late: Texts::default() };
+        Self { call, shape, lead, template, split, cost, plan, watch, share }
     }
 
     /// Runs `say` with the value. Not called where there is none, or where nothing will be stored.
     pub fn on_value(&mut self, say: impl FnOnce(&S::Value, &mut Fill<'_>)) {
         let (Split::Some(value), Some(_), Some(core)) = (&self.split, &self.lead, self.call.core()) else { return };
         let plan = &mut self.plan;
-        let tags = Tags::new(core, self.call.tenant(), &mut plan.cells, self.watch.as_deref());
+        let mut tags = Tags::new(core, self.call.tenant(), &mut plan.cells, self.watch.as_deref());
+        tags.texts = self.share.is_some().then_some(&mut plan.late);
         let mut fill = Fill::new(self.call, tags, &mut plan.life, &mut plan.store);
         say(value, &mut fill);
         plan.refused |= fill.refused();
@@ -244,15 +302,54 @@ impl<'a, S: Cached> Done<'a, S> {
     ///
     /// # Cancel safety
     ///
-    /// It completes without waiting on a memory store.
-    #[allow(clippy::unused_async, reason = "a shared backend stores here")]
-    pub async fn finish(self) -> S::Ret {
+    /// On a memory store it completes without waiting. On a shared backend, dropping it may leave the entry unstored.
+    pub async fn finish(mut self) -> S::Ret {
+        if let Some(share) = self.share.take() {
+            self.finish_shared(share).await;
+        }
         self.finish_blocking()
+    }
+
+    /// Stores what was loaded on the shared backend, then shares it with those who wait in this process.
+    async fn finish_shared(&mut self, share: Share) {
+        let (Some(lead), Some(core)) = (self.lead.take(), self.call.core()) else { return };
+        let (stored, value) = match &self.split {
+            Split::Some(value) => (Some(Stored::Some(Arc::clone(value) as _)), Ok(Some(&**value))),
+            Split::None => (Some(Stored::None), Ok(None)),
+            Split::Err(error) => (self.shape.share(error).map(Stored::Err), Err(Failed)),
+        };
+        let life = match value {
+            Ok(None) => self.call.site.options.ttl_none.map(Lifetime::For).or(self.plan.life),
+            _ => self.plan.life,
+        };
+        let late = match share.grant {
+            None => false,
+            Some(grant) => {
+                let ending = Ending {
+                    value,
+                    life,
+                    cost: self.cost,
+                    template: self.template,
+                    wanted: self.plan.store,
+                    late: std::mem::take(&mut self.plan.late),
+                    handling: self.shape.handling(),
+                };
+                let fill = self.call.fill(core, grant, ending);
+                let complete = fill.complete;
+                self.call.send_fills(core, vec![fill]).await;
+                complete
+            }
+        };
+        let landing = match stored {
+            Some(stored) => Landing::Shared { late: late && matches!(stored, Stored::Some(_)), stored },
+            None => Landing::Nothing,
+        };
+        lead.land(landing, &CellSet::default(), |_| ());
     }
 
     /// [`finish`](Self::finish) for synchronous functions.
     pub fn finish_blocking(self) -> S::Ret {
-        let Self { call, shape, lead, template, split, cost, mut plan, watch: _watch } = self;
+        let Self { call, shape, lead, template, split, cost, mut plan, watch: _watch, share: _ } = self;
         if let (Some(lead), Some(core)) = (lead, call.core()) {
             let options = &call.site.options;
             let (stored, life) = match &split {

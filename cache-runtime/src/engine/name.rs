@@ -8,6 +8,8 @@ use crate::tenant::Tenant;
 pub(crate) enum Covers {
     /// Everything in the cache, tenants included.
     All,
+    /// Nothing: it is replaced by every invalidation. Only on shared backends.
+    Any,
     /// Everything of one tenant.
     Tenant,
     /// All entries of one function.
@@ -26,6 +28,7 @@ pub(crate) fn cell(covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Cell
     let mut name = smallvec::SmallVec::new();
     name.push(match covers {
         Covers::All => b'*',
+        Covers::Any => b'+',
         Covers::Tenant => b'o',
         Covers::Function => b'f',
         Covers::Namespace => b'n',

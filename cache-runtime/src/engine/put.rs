@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::key::KeyWriter;
 use crate::policy::{IntoTtl, Lifetime};
 use crate::record::Stored;
-use crate::shape::Cached;
+use crate::shape::{Cached, Handling};
 
 /// Takes what depends on the value; boxed, since it outlives the expansion that made it.
 type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send + Sync>;
@@ -19,7 +19,7 @@ type OnValue<V> = Box<dyn FnOnce(&V, &mut Fill<'_>) + Send + Sync>;
 pub struct PutTarget<V> {
     pub(super) call: Call<'static>,
     pub(super) key: KeyWriter,
-    pub(super) bytes: Box<dyn Fn(&V) -> u64 + Send + Sync>,
+    pub(super) handling: Handling<V>,
     /// What does not depend on the value.
     pub(super) early: Early,
     pub(super) life: Option<Lifetime>,
@@ -48,7 +48,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
         Self {
             call: call.to_owned_call(),
             key: key.clone(),
-            bytes: Box::new(move |value| shape.bytes(value)),
+            handling: *shape.handling(),
             early: Early::new(true),
             life: None,
             on_value: None,
@@ -91,9 +91,11 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
     /// # Errors
     ///
     /// The cache cannot be used, or the value is heavier than the store.
-    #[allow(clippy::unused_async, reason = "a shared backend stores here")]
     pub async fn store(self, value: impl Put<V>) -> Result<(), Error> {
-        self.store_now(value)
+        self.call.required()?;
+        let Some(shared) = self.call.shared().cloned() else { return self.store_now(value) };
+        let value = value.into_shared();
+        self.store_shared(&shared, &value).await
     }
 
     /// [`store`](Self::store) for synchronous functions.
@@ -111,7 +113,7 @@ impl<V: Send + Sync + 'static> PutTarget<V> {
             let tags = Tags::new(&core, self.call.tenant(), &mut cells, None);
             say(&value, &mut Fill::new(&self.call, tags, &mut life, &mut wanted));
         }
-        let bytes = || (self.bytes)(&value);
+        let bytes = || (self.handling.bytes)(&value);
         let stored = Stored::Some(Arc::clone(&value) as _);
         let record = if wanted {
             record(&core, &self.call, self.key.as_bytes(), stored, life, self.key.template(), 0, cells, bytes)

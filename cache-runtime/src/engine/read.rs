@@ -44,19 +44,19 @@ enum Next<R> {
 }
 
 /// Who runs a body.
-struct Leading {
+pub(super) struct Leading {
     /// `None`: nothing will be stored or shared.
-    lead: Option<Lead>,
+    pub(super) lead: Option<Lead>,
     /// When it began, where it replaces what is there.
-    refreshes: Option<Nanos>,
+    pub(super) refreshes: Option<Nanos>,
 }
 
 impl Leading {
-    const ALONE: Self = Self { lead: None, refreshes: None };
+    pub(super) const ALONE: Self = Self { lead: None, refreshes: None };
 }
 
 /// How waiting for a flight ended.
-enum Waited {
+pub(super) enum Waited {
     Landed(Landing),
     /// The leader stands still: whoever asks next takes over.
     Still,
@@ -80,18 +80,23 @@ impl Patience {
         Self { wait, deadline: None, graced: false }
     }
 
-    fn deadline(&mut self) -> Nanos {
+    /// How long one wait lasts at most.
+    pub(super) fn limit(&self) -> Duration {
+        self.wait
+    }
+
+    pub(super) fn deadline(&mut self) -> Nanos {
         *self.deadline.get_or_insert_with(|| after(alive_now(), self.wait))
     }
 
-    fn grace(&mut self) {
+    pub(super) fn grace(&mut self) {
         if !self.graced {
             self.graced = true;
             self.deadline = None;
         }
     }
 
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.deadline.is_some_and(|deadline| alive_now() >= deadline)
     }
 
@@ -110,7 +115,7 @@ impl Patience {
         Err(after(alive_now(), LOOK).min(self.deadline()).min(flight.overdue(self.wait)))
     }
 
-    async fn wait(&mut self, mut joined: Joined) -> Waited {
+    pub(super) async fn pause(&mut self, mut joined: Joined) -> Waited {
         let mut sleep = None;
         std::future::poll_fn(|cx| {
             loop {
@@ -216,12 +221,16 @@ impl Call<'_> {
         early: Early,
         shape: S,
     ) -> Result<Step<'_, S>, Error> {
-        match self.failure() {
-            Some(error) => {
-                self.degraded();
-                Err(error)
+        if let Some(error) = self.failure() {
+            self.degraded();
+            return Err(error);
+        }
+        match self.shared() {
+            Some(shared) => {
+                let mut patience = Patience::new(self.site.options.wait);
+                Box::pin(self.miss_shared(shared, mode, key, early, shape, &mut patience)).await
             }
-            None => Ok(self.read(mode, key, early, shape).await),
+            _ => Ok(self.read(mode, key, early, shape).await),
         }
     }
 
@@ -292,13 +301,18 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
     ) -> Step<'_, S> {
+        if let Some(shared) = self.shared() {
+            // A failure that the call is to return was asked for by `read_or_fail`.
+            let step = Box::pin(self.miss_shared(shared, mode, key, early, shape, patience)).await;
+            return step.unwrap_or_else(|_| self.load(shape, key, Early::default(), Leading::ALONE));
+        }
         let mut next = self.next(mode, key, shape, patience);
         loop {
             match next {
                 Next::Done(ret) => return Step::Done(ret),
                 Next::Lead(lead) => return self.load(shape, key, early, lead),
                 Next::Wait(joined) => {
-                    let waited = patience.wait(joined).await;
+                    let waited = patience.pause(joined).await;
                     next = self.waited(key, shape, waited, patience);
                 }
             }
@@ -320,7 +334,7 @@ impl Call<'_> {
     }
 
     /// The cache, unless the call goes past it or nobody can tell its failures from its values.
-    fn cacheable<S: Cached>(&self, shape: S) -> Option<&Arc<Core>> {
+    pub(super) fn cacheable<S: Cached>(&self, shape: S) -> Option<&Arc<Core>> {
         let Some(core) = self.core() else {
             self.degraded();
             return None;
@@ -368,7 +382,7 @@ impl Call<'_> {
         }
     }
 
-    fn load<S: Cached>(&self, shape: S, key: &KeyWriter, early: Early, leading: Leading) -> Step<'_, S> {
+    pub(super) fn load<S: Cached>(&self, shape: S, key: &KeyWriter, early: Early, leading: Leading) -> Step<'_, S> {
         if leading.lead.is_some() {
             self.site.value.get_or_init(std::any::type_name::<S::Value>);
         }

@@ -216,6 +216,8 @@ pub struct Tags<'t> {
     pub(crate) refused: bool,
     /// Names and cells, for a write-through, which replaces them.
     pub(crate) named: Option<&'t mut Vec<NamedCell>>,
+    /// The texts alone, where the entry is on a shared backend.
+    pub(crate) texts: Option<&'t mut Texts>,
 }
 
 impl<'t> Tags<'t> {
@@ -225,7 +227,7 @@ impl<'t> Tags<'t> {
         cells: &'t mut CellSet,
         watch: Option<&'t Watch>,
     ) -> Self {
-        Self { core, tenant, cells, watch, refused: false, named: None }
+        Self { core, tenant, cells, watch, refused: false, named: None, texts: None }
     }
 
     /// A tag by template.
@@ -239,6 +241,10 @@ impl<'t> Tags<'t> {
     }
 
     pub(crate) fn push(&mut self, text: &[u8]) {
+        if let Some(texts) = &mut self.texts {
+            texts.push(text.into());
+            return;
+        }
         let name = name::cell(Covers::Tag, self.tenant, text);
         let cell = match self.watch {
             None => self.core.cells.acquire(&name),

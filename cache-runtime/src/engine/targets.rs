@@ -7,8 +7,11 @@ use super::claim::Claim;
 use super::core::Core;
 use super::name::{self, Covers};
 use super::put::PutTarget;
+use super::shared::Shared;
+use super::shared::write::SharedClaims;
 use super::sink::{IntoTags, canonical, render};
 use crate::key::{Key, KeyWriter, Pattern};
+use crate::outbox::Invalidation;
 use crate::tags::Watch;
 use crate::tenant::Tenant;
 
@@ -25,12 +28,21 @@ pub(crate) struct Targets {
 /// Takes what a write makes invalid, and after the body what is written through.
 pub struct WriteSink<'w, V> {
     targets: &'w mut Targets,
-    /// Where claims go, and the watch that began before the body.
-    claims: Option<(&'w mut Vec<Claim<V>>, &'w Arc<Watch>)>,
+    /// Where claims go.
+    claims: Option<Claims<'w, V>>,
+}
+
+/// What is written through after the body.
+pub(crate) struct Claims<'w, V> {
+    pub(crate) claims: &'w mut Vec<Claim<V>>,
+    /// Began before the body.
+    pub(crate) watch: &'w Arc<Watch>,
+    /// Entries on a shared backend.
+    pub(crate) shared: Option<&'w mut SharedClaims<V>>,
 }
 
 impl<'w, V> WriteSink<'w, V> {
-    pub(crate) fn new(targets: &'w mut Targets, claims: Option<(&'w mut Vec<Claim<V>>, &'w Arc<Watch>)>) -> Self {
+    pub(crate) fn new(targets: &'w mut Targets, claims: Option<Claims<'w, V>>) -> Self {
         Self { targets, claims }
     }
 }
@@ -80,13 +92,29 @@ impl<V> WriteSink<'_, V> {
 impl<V> WriteSink<'_, V> {
     /// An entry named after the write: it is stored if nobody touched it or its tags since before the body.
     pub fn put(&mut self, target: PutTarget<V>) {
-        if let Some((claims, watch)) = &mut self.claims {
-            claims.extend(target.claim(watch));
+        let Some(Claims { claims, watch, shared }) = &mut self.claims else { return };
+        match shared {
+            Some(shared) if target.call().shared().is_some() => shared.push_late(target),
+            _ => claims.extend(target.claim(watch)),
         }
     }
 }
 
 impl Targets {
+    /// All of it on a shared backend.
+    pub(crate) fn on(&self, shared: &Shared, call: &Call<'_>) -> Invalidation {
+        let tenant = call.tenant();
+        let physical = |key: &[u8]| call.reachable().map(|core| physical_key(core, call, key));
+        let mut what = Invalidation::default();
+        for key in self.tags.iter().chain(&self.keys).filter_map(|key| physical(key)) {
+            shared.push_entry(&key, &mut what);
+        }
+        self.tags.iter().for_each(|tag| shared.push_cell(Covers::Tag, tenant, tag, &mut what));
+        self.namespaces.iter().for_each(|name| shared.push_cell(Covers::Namespace, tenant, name, &mut what));
+        self.patterns.iter().for_each(|pattern| shared.push_pattern(tenant, pattern, &mut what));
+        what
+    }
+
     /// The cells to kill: those of the tags and of the namespaces, each once.
     pub(crate) fn names(&self, call: &Call<'_>) -> Vec<Box<[u8]>> {
         let tags = self.tags.iter().map(|tag| name::cell(Covers::Tag, call.tenant(), tag));

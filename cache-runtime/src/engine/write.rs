@@ -11,9 +11,12 @@ use super::claim::Claim;
 use super::load::Stopwatch;
 use super::put::PutTarget;
 use super::recache::{self, RecacheChain};
-use super::targets::{Targets, WriteSink};
+use super::shared::Shared;
+use super::shared::write::SharedClaims;
+use super::targets::{Claims, Targets, WriteSink};
 use crate::cell::Cell;
 use crate::error::Error;
+use crate::outbox::Invalidation;
 use crate::shape::{Kept, Returned};
 use crate::tags::Watch;
 
@@ -22,7 +25,7 @@ impl<'c> Call<'c> {
     pub fn write<S: Returned>(&'c self, shape: S) -> Write<'c, S> {
         let guard =
             Guard { call: self, targets: Targets::default(), put_keys: Vec::new(), fences: Vec::new(), armed: false };
-        Write { guard, shape, puts: Vec::new(), claims: Vec::new(), watch: None }
+        Write { guard, shape, puts: Vec::new(), claims: Vec::new(), shared: None, watch: None }
     }
 }
 
@@ -39,6 +42,13 @@ struct Guard<'c> {
 }
 
 impl Guard<'_> {
+    /// What becomes invalid on a shared backend.
+    fn shared_targets(&self, shared: &Shared) -> Invalidation {
+        let mut what = self.targets.on(shared, self.call);
+        self.put_keys.iter().for_each(|key| shared.push_entry(key, &mut what));
+        what
+    }
+
     fn unfence(&mut self) {
         if let Some(core) = self.call.reachable() {
             for (name, mark) in self.fences.drain(..) {
@@ -60,6 +70,9 @@ impl Drop for Guard<'_> {
             for key in &self.put_keys {
                 core.drop_key(key);
             }
+            if let Some(shared) = self.call.reachable_shared() {
+                shared.invalidate_later(self.shared_targets(shared));
+            }
         }
         self.unfence();
     }
@@ -77,6 +90,8 @@ pub struct Write<'c, S: Returned> {
     /// What is written through, until `begin` claims it.
     puts: Vec<PutTarget<S::Value>>,
     claims: Vec<Claim<S::Value>>,
+    /// The same on a shared backend.
+    shared: Option<SharedClaims<S::Value>>,
     /// Began before the body, where something is written through.
     watch: Option<Arc<Watch>>,
 }
@@ -88,27 +103,42 @@ impl<'c, S: Returned> Write<'c, S> {
     }
 
     /// `before`, `fence`, and the claims of what is written through, in this order: the first two must not void the third.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn begin(&mut self) {
+        // An invalidation that did not arrive is kept, and delivered once more with the one after the body.
+        let _ = self.try_begin().await;
+    }
+
+    async fn try_begin(&mut self) -> Result<(), Error> {
         let call = self.guard.call;
-        let Some(core) = call.reachable() else { return };
+        let Some(core) = call.reachable() else { return Ok(()) };
         let options = &call.site.options;
         let names = self.guard.targets.names(call);
+        let mut told = Ok(());
         if options.before {
             self.guard.targets.invalidate(core, call, &[]);
             names.iter().for_each(|name| core.cells.invalidate(name));
+            if let Some(shared) = call.reachable_shared() {
+                told = shared.invalidate(self.guard.targets.on(shared, call)).await.map(drop);
+            }
         }
         if options.fence.is_some() {
             self.guard.fences = names.into_iter().map(|name| (name.clone(), core.cells.fence(&name))).collect();
         }
         if call.site.put.is_some() {
             let watch = Arc::new(core.cells.watch());
-            for put in self.puts.drain(..) {
+            let (shared, local): (Vec<_>, Vec<_>) =
+                self.puts.drain(..).partition(|put| put.call().shared().is_some());
+            for put in local {
                 self.guard.put_keys.push(put.key().as_bytes().into());
                 self.claims.extend(put.claim(&watch));
             }
             self.watch = Some(watch);
+            self.guard.put_keys.extend(shared.iter().map(|put| Box::from(put.key().as_bytes())));
+            if let Some(backend) = call.shared() {
+                self.shared = Some(SharedClaims::begin(backend, call, shared).await);
+            }
         }
+        told
     }
 
     /// [`begin`](Self::begin), which fails where the cache cannot be told (`on_error = fail`).
@@ -122,10 +152,7 @@ impl<'c, S: Returned> Write<'c, S> {
                 self.guard.call.degraded();
                 Err(error)
             }
-            None => {
-                self.begin().await;
-                Ok(())
-            }
+            None => self.try_begin().await,
         }
     }
 
@@ -165,17 +192,20 @@ impl<'c, S: Returned> Written<'c, S> {
     /// Takes what mentions the result. Not called where the body failed or the value is absent.
     pub fn on_value(&mut self, say: impl FnOnce(&S::Value, &mut WriteSink<'_, S::Value>)) {
         if let Some(value) = self.write.shape.value(&self.ret) {
-            let claims = self.write.watch.as_ref().map(|watch| (&mut self.write.claims, watch));
+            let Write { claims, shared, watch, .. } = &mut self.write;
+            let shared = shared.as_mut();
+            let claims = watch.as_ref().map(|watch| Claims { claims, watch, shared });
             say(value, &mut WriteSink::new(&mut self.write.guard.targets, claims));
         }
     }
 
     /// Makes it all invalid, if the body succeeded.
     ///
-    /// A read that begins after this returns never yields what was there before the body.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
+    /// A read that begins after this returns never yields what was there before the body: in this process always, elsewhere
+    /// unless the shared backend could not be told. What it could not be told is kept, and this process does not believe the
+    /// backend before it was.
     pub async fn invalidate(self) -> Invalidated<'c, S> {
-        self.settle(|_, _, _, _| {})
+        self.settle(|_, _, _, _| {}).deliver().await.0
     }
 
     /// [`invalidate`](Self::invalidate), which fails where the cache could not be told (`on_error = fail`).
@@ -185,7 +215,8 @@ impl<'c, S: Returned> Written<'c, S> {
     /// The cache cannot be used. The body has run, and its result is dropped for the error.
     pub async fn invalidate_or_fail(self) -> Result<Invalidated<'c, S>, Error> {
         self.told()?;
-        Ok(self.invalidate().await)
+        let (done, told) = self.settle(|_, _, _, _| {}).deliver().await;
+        told.map(|()| done)
     }
 
     fn told(&self) -> Result<(), Error> {
@@ -195,13 +226,15 @@ impl<'c, S: Returned> Written<'c, S> {
         }
     }
 
-    /// `through` stores what is written through, and takes the names that it has dealt with from the list.
+    /// The part that happens in this process. `through` stores what is written through, and takes the names that it has
+    /// dealt with from the list.
     fn settle(
         mut self,
         through: impl FnOnce(&S, &S::Ret, &mut Vec<Claim<S::Value>>, &mut Vec<Box<[u8]>>),
-    ) -> Invalidated<'c, S> {
+    ) -> Settled<'c, S> {
         let call = self.write.guard.call;
         let mut claims = std::mem::take(&mut self.write.claims);
+        let mut what = None;
         if let (true, Some(core)) = (self.succeeded, call.reachable()) {
             if let Some(function) = call.function() {
                 function.counters.invalidations.increment();
@@ -220,9 +253,48 @@ impl<'c, S: Returned> Written<'c, S> {
             for name in &names {
                 core.cells.invalidate(name);
             }
+            what = call.reachable_shared().map(|shared| self.write.guard.targets.on(shared, call));
         }
         self.write.guard.armed = false;
-        Invalidated { call, shape: self.write.shape, ret: self.ret, succeeded: self.succeeded }
+        let done = Invalidated { call, shape: self.write.shape, ret: self.ret, succeeded: self.succeeded };
+        Settled { done, claims: self.write.shared, what }
+    }
+}
+
+/// A write whose invalidation is done in this process.
+struct Settled<'c, S: Returned> {
+    done: Invalidated<'c, S>,
+    claims: Option<SharedClaims<S::Value>>,
+    /// What is left to do on a shared backend.
+    what: Option<Invalidation>,
+}
+
+impl<'c, S: Returned> Settled<'c, S> {
+    /// Tells the shared backend, if there is one.
+    async fn deliver(self) -> (Invalidated<'c, S>, Result<(), Error>) {
+        let Self { done, what, .. } = self;
+        let (call, told) = (done.call, what.zip(done.call.reachable_shared()));
+        let told = match told {
+            Some((what, shared)) => shared.invalidate(what).await.map(drop),
+            None => Ok(()),
+        };
+        told.as_ref().err().into_iter().for_each(|error| call.failed(error));
+        (done, told)
+    }
+}
+
+impl<'c, S: Kept> Settled<'c, S>
+where
+    S::Value: Send + Sync + 'static,
+{
+    /// [`deliver`](Self::deliver), and the result becomes the entries that were put.
+    async fn deliver_and_put(mut self) -> (Invalidated<'c, S>, Result<(), Error>) {
+        let (Some(claims), Some(what)) = (self.claims.take(), self.what.take()) else { return self.deliver().await };
+        let value = self.done.shape.keep(&self.done.ret);
+        let call = self.done.call;
+        let told = claims.redeem(value.as_ref(), what).await;
+        told.as_ref().err().into_iter().for_each(|error| call.failed(error));
+        (self.done, told)
     }
 }
 
@@ -231,15 +303,8 @@ where
     S::Value: Send + Sync + 'static,
 {
     /// [`invalidate`](Self::invalidate), and the result becomes the entries that were put. An absent value drops them.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate_and_put(self) -> Invalidated<'c, S> {
-        self.settle(|shape, ret, claims, names| {
-            if let Some(value) = shape.keep(ret) {
-                for claim in claims.drain(..) {
-                    claim.redeem(&value, names);
-                }
-            }
-        })
+        self.settle_and_put().deliver_and_put().await.0
     }
 
     /// Both: [`invalidate_and_put`](Self::invalidate_and_put) and [`invalidate_or_fail`](Self::invalidate_or_fail).
@@ -249,7 +314,18 @@ where
     /// As [`invalidate_or_fail`](Self::invalidate_or_fail).
     pub async fn invalidate_and_put_or_fail(self) -> Result<Invalidated<'c, S>, Error> {
         self.told()?;
-        Ok(self.invalidate_and_put().await)
+        let (done, told) = self.settle_and_put().deliver_and_put().await;
+        told.map(|()| done)
+    }
+
+    fn settle_and_put(self) -> Settled<'c, S> {
+        self.settle(|shape, ret, claims, names| {
+            if let Some(value) = shape.keep(ret) {
+                for claim in claims.drain(..) {
+                    claim.redeem(&value, names);
+                }
+            }
+        })
     }
 }
 
@@ -291,7 +367,7 @@ impl<'c, S: Returned> Invalidated<'c, S> {
             return;
         }
         let owned = self.call.to_owned_call();
-        let started = core.spawn(async move {
+        let started = core.background.spawn(async move {
             let report = work.await;
             count(&owned, &report);
         });

@@ -18,6 +18,7 @@ use std::time::Duration;
 use crate::cell::CellSet;
 use crate::clock::{Nanos, after, alive_now};
 use crate::record::Stored;
+use crate::store::SharedSnapshot;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::tags::Watch;
 
@@ -50,12 +51,25 @@ struct State {
     vacant: Vec<usize>,
 }
 
-/// The cells of a load, taken before its body ran.
+/// What a load depends on, as it was before its body ran.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) cells: CellSet,
     /// Present where tags are known only after the load.
     pub(crate) watch: Option<Arc<Watch>>,
+    pub(crate) base: Base,
+}
+
+/// Where it can be seen whether a load is still up to date.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Base {
+    /// In its cells.
+    #[default]
+    Memory,
+    /// On a shared backend, where who joins has to look. `late`: the value has tags that only the load tells.
+    Shared(Arc<SharedSnapshot>, bool),
+    /// Nowhere: the backend could not be asked when it began.
+    Unknown,
 }
 
 /// How a flight ended for somebody who waited for it.
@@ -295,7 +309,20 @@ impl Flight {
         }
         // Without a snapshot the loader has not begun: whoever joins now began before it.
         let Some(snapshot) = &state.snapshot else { return Some(false) };
+        if let Base::Shared(_, late) = snapshot.base {
+            return Some(late);
+        }
         snapshot.cells.is_live().then(|| snapshot.watch.as_ref().is_some_and(|watch| watch.saw_any()))
+    }
+
+    /// Where it can be seen whether it is up to date; `None` before its body began.
+    pub(crate) fn base(&self) -> Option<Base> {
+        self.state.lock().snapshot.as_ref().map(|snapshot| snapshot.base.clone())
+    }
+
+    /// Nobody joins it any more.
+    pub(crate) fn outdate(&self) {
+        self.closed.store(true, Ordering::SeqCst);
     }
 
     /// Whether the leader was woken and then not polled for [`ABANDONED_AFTER`], or has been at it for `wait`.

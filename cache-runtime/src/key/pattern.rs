@@ -104,6 +104,13 @@ impl Pattern {
         Self { steps: steps.into() }
     }
 
+    /// The bytes that every text which could match begins with.
+    pub(crate) fn literal_front(&self) -> Vec<u8> {
+        // A key that was shortened keeps only its front: no more than that may be asked for.
+        let literal = |step: &Step| if let Step::Byte(byte) = step { Some(*byte) } else { None };
+        self.steps.iter().map_while(literal).take(writer::MAX_LOGICAL_LEN / 2).collect()
+    }
+
     /// Whether the whole of `text` matches.
     #[must_use]
     pub fn matches(&self, text: impl AsRef<[u8]>) -> bool {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::RetOf;
 use super::{
-    AfterResult, Cached, Checked, Classified, Failure, HandOut, HandsOut, Maybe, Memoizable, Never, Owned, Probe,
+    AfterResult, Cached, Checked, Classified, Failure, HandOut, Handling, HandsOut, Maybe, Memoizable, Never, Owned, Probe,
     Shape, Shared, Storable,
 };
 
@@ -92,10 +92,15 @@ pub trait BatchCached: Copy + Send + Sync {
 }
 
 /// The checked form of [`BatchShape`].
-#[derive(Debug)]
-pub(crate) struct CheckedBatch<V, C, R, A> {
-    bytes: fn(&V) -> u64,
+pub(crate) struct CheckedBatch<V: 'static, C, R, A> {
+    handling: &'static Handling<V>,
     marker: Marker<(V, C, R, A)>,
+}
+
+impl<V, C, R, A> std::fmt::Debug for CheckedBatch<V, C, R, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CheckedBatch(..)")
+    }
 }
 
 impl<V, C, R, A> Clone for CheckedBatch<V, C, R, A> {
@@ -111,7 +116,7 @@ impl<V: Send + Sync + 'static, C, R: Failure, A: HandsOut<V>> BatchCached for Ch
     type Collection = C;
     type Ret = R::Wrap<C>;
     fn one(self) -> Self::One {
-        Checked::new(self.bytes)
+        Checked::new(self.handling)
     }
     fn split(self, ret: Self::Ret) -> Result<C, Self::Ret> {
         R::split(ret).map_err(R::err)
@@ -142,7 +147,7 @@ where
     A: HandsOut<V>,
     Shape<V, R, Maybe, A>: Classified<V>,
 {
-    CheckedBatch::<V, C, R, A> { bytes: crate::codec::size::<V>, marker: PhantomData }
+    CheckedBatch::<V, C, R, A> { handling: Handling::STORABLE, marker: PhantomData }
 }
 
 /// Evidence that a memoized batch function's elements can be kept.
@@ -160,7 +165,7 @@ where
     A: HandsOut<V>,
     Shape<V, R, Maybe, A>: Classified<V>,
 {
-    CheckedBatch::<V, C, R, A> { bytes: |value| size_of_val(value) as u64, marker: PhantomData }
+    CheckedBatch::<V, C, R, A> { handling: Handling::MEMOIZABLE, marker: PhantomData }
 }
 
 /// The elements of a batch parameter, in its order.

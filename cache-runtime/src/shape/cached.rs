@@ -7,7 +7,11 @@ use std::sync::Arc;
 use super::bounds::{Memoizable, Storable};
 use super::probe::{Fallible, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
 use super::wrap::{Failure, HandOut, HandsOut, Presence};
+use crate::codec::Wire;
+use crate::envelope::{Envelope, Head, Reject};
+use crate::error::{Error, ErrorKind};
 use crate::record::{Erased, Stored};
+use crate::store::Image;
 
 /// Whether it is known that the return type hides no `Result`.
 #[diagnostic::on_unimplemented(
@@ -62,8 +66,13 @@ pub trait Cached: Copy + Send + Sync {
     fn share(self, error: &Self::Error) -> Option<Erased>;
     /// A shared error for one more caller.
     fn unshare(self, error: &Erased) -> Option<Self::Error>;
+    /// How the value is weighed, and becomes bytes and back.
+    fn handling(self) -> &'static Handling<Self::Value>;
+
     /// Bytes that the value takes in memory, roughly.
-    fn bytes(self, value: &Self::Value) -> u64;
+    fn bytes(self, value: &Self::Value) -> u64 {
+        (self.handling().bytes)(value)
+    }
 
     /// Whether the function returns a type parameter that stands for a `Result` here, past the bound that is to forbid it.
     /// Asked on a miss, not on a hit: such a value is never stored.
@@ -80,16 +89,59 @@ pub trait Cached: Copy + Send + Sync {
     }
 }
 
-/// A shape whose bounds were checked, with the way to weigh its values.
-#[derive(Debug)]
-pub(crate) struct Checked<V, R, O, A> {
-    bytes: fn(&V) -> u64,
+/// How values of one type are weighed, and become bytes and back.
+pub struct Handling<V> {
+    pub(crate) bytes: fn(&V) -> u64,
+    pub(crate) pack: Pack<V>,
+    pub(crate) unpack: Unpack<V>,
+}
+
+type Pack<V> = fn(&Wire<'_>, &Head<'_>, Option<&V>) -> Result<Image, Error>;
+type Unpack<V> = fn(&Wire<'_>, &Envelope<'_>) -> Result<V, Reject>;
+
+impl<V> std::fmt::Debug for Handling<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Handling(..)")
+    }
+}
+
+impl<V> Clone for Handling<V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<V> Copy for Handling<V> {}
+
+impl<V: Storable> Handling<V> {
+    /// Of a type that can be stored anywhere.
+    pub(crate) const STORABLE: &'static Self =
+        &Self { bytes: crate::codec::size::<V>, pack: crate::codec::pack::<V>, unpack: crate::codec::unpack::<V> };
+}
+
+impl<V> Handling<V> {
+    /// Of a type that stays in this process.
+    pub(crate) const MEMOIZABLE: &'static Self = &Self {
+        bytes: |value| size_of_val(value) as u64,
+        pack: |_, _, _| Err(Error::new(ErrorKind::Unsupported, "a memoized value stays in its process")),
+        unpack: |_, _| Err(Reject::Codec),
+    };
+}
+
+/// A shape whose bounds were checked, with what its values need.
+pub(crate) struct Checked<V: 'static, R, O, A> {
+    handling: &'static Handling<V>,
     shape: PhantomData<Shape<V, R, O, A>>,
 }
 
+impl<V, R, O, A> std::fmt::Debug for Checked<V, R, O, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Checked(..)")
+    }
+}
+
 impl<V, R, O, A> Checked<V, R, O, A> {
-    pub(crate) fn new(bytes: fn(&V) -> u64) -> Self {
-        Self { bytes, shape: PhantomData }
+    pub(crate) fn new(handling: &'static Handling<V>) -> Self {
+        Self { handling, shape: PhantomData }
     }
 }
 
@@ -131,8 +183,8 @@ impl<V: Send + Sync + 'static, R: Failure, O: Presence, A: HandsOut<V>> Cached f
     fn unshare(self, error: &Erased) -> Option<R::Error> {
         R::unshare(error)
     }
-    fn bytes(self, value: &V) -> u64 {
-        (self.bytes)(value)
+    fn handling(self) -> &'static Handling<V> {
+        self.handling
     }
     fn hides_result(self) -> bool {
         !R::CAN_FAIL && std::any::type_name::<V>().starts_with("core::result::Result<")
@@ -153,7 +205,7 @@ where
     A: HandsOut<V>,
     Shape<V, R, O, A>: Classified<V>,
 {
-    Checked::<V, R, O, A>::new(crate::codec::size::<V>)
+    Checked::<V, R, O, A>::new(Handling::STORABLE)
 }
 
 /// Evidence that what a `#[memoize]` function returns can be kept in this process.
@@ -167,5 +219,5 @@ where
     A: HandsOut<V>,
     Shape<V, R, O, A>: Classified<V>,
 {
-    Checked::<V, R, O, A>::new(|value| size_of_val(value) as u64)
+    Checked::<V, R, O, A>::new(Handling::MEMOIZABLE)
 }

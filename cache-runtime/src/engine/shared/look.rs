@@ -1,0 +1,291 @@
+//! Looking entries up: one round trip reads an entry, its cells, and what else the caller wants; then it is judged.
+
+use std::sync::Arc;
+
+use super::Shared;
+use crate::clock::wall_ms;
+use crate::codec::Codec;
+use crate::engine::call::Call;
+use crate::engine::name::Covers;
+use crate::engine::sink::Early;
+use crate::envelope::{Envelope, Outcome, Reject};
+use crate::error::Error;
+use crate::key::KeyWriter;
+use crate::record::Stored;
+use crate::report;
+use crate::shape::Handling;
+use crate::store::{EntryName, Name, Nonce, Op, Reply};
+
+/// Where an entry's envelope is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Under the entry's own name.
+    Whole,
+    /// Beside it: the value is plain JSON.
+    Plain,
+    /// Wherever it is.
+    Either,
+}
+
+/// An entry that is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub(super) name: EntryName,
+    /// Identity of the key template; 0 fits every entry.
+    pub(super) template: u64,
+    pub(super) form: Form,
+    /// Cells that the entry has to depend on.
+    pub(super) required: Vec<Name>,
+    /// Cells that it may depend on, as far as this process remembers.
+    pub(super) noted: Vec<Name>,
+}
+
+/// What a look-up found under one name.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The envelope, and under which of the entry's names it is.
+    pub(super) envelope: Option<Vec<u8>>,
+    pub(super) beside: bool,
+    pub(super) plain: Option<Vec<u8>>,
+    /// All cells that were read.
+    pub(super) cells: Vec<(Name, Option<Nonce>)>,
+}
+
+/// What an entry is worth.
+#[derive(Debug)]
+pub(super) enum Verdict<'e> {
+    /// It may be served.
+    Live(Envelope<'e>),
+    /// Nothing is there, or only the names of cells that a load should know.
+    Missing,
+    /// Expired, invalidated, or without a cell that it should depend on.
+    Dead,
+    /// Another template's.
+    Other,
+    /// These cells have to be read first.
+    Ask(Vec<Name>),
+    /// Not an entry that this program can read.
+    Unusable(Reject),
+}
+
+impl Want {
+    /// The entry of a call that knows what it depends on.
+    pub(super) fn of(shared: &Shared, call: &Call<'_>, key: &KeyWriter, early: &Early) -> Self {
+        let name = super::names::entry(&shared.prefix, key.as_bytes());
+        let tenant = call.tenant();
+        let mut required = shared.implicit_cells(tenant, call.site, early.namespace.as_deref());
+        for tag in &early.tags {
+            let cell = shared.cell(Covers::Tag, tenant, tag);
+            if !required.contains(&cell) {
+                required.push(cell);
+            }
+        }
+        let wire = shared.wire(call.site, &name);
+        let form = match (wire.codec, wire.encrypt, wire.compress_above) {
+            (Codec::Json, false, None) => Form::Plain,
+            (Codec::Json, false, Some(_)) => Form::Either,
+            _ => Form::Whole,
+        };
+        let mut want = Self { name, template: key.template(), form, required, noted: Vec::new() };
+        // Only where the value has tags that the arguments do not tell.
+        if call.site.options.result_tags {
+            want.remember(shared);
+        }
+        want
+    }
+
+    /// The entry of a direct call, which knows nothing but its key.
+    pub(super) fn direct(shared: &Shared, key: &KeyWriter) -> Self {
+        let name = super::names::entry(&shared.prefix, key.as_bytes());
+        let mut want =
+            Self { name, template: key.template(), form: Form::Either, required: Vec::new(), noted: Vec::new() };
+        want.remember(shared);
+        want
+    }
+
+    fn remember(&mut self, shared: &Shared) {
+        let note = shared.notes.get(&self.name.entry);
+        self.noted = note.cells.iter().filter(|cell| !self.required.contains(cell)).cloned().collect();
+    }
+
+    /// Takes the names of cells from what is there, so that a load knows them before it begins.
+    pub(super) fn learn(&mut self, shared: &Shared, seen: &Seen) {
+        let Some(Ok(envelope)) = seen.parse() else { return };
+        self.noted = envelope
+            .head
+            .cells
+            .iter()
+            .filter(|(name, _)| !self.required.iter().any(|known| **known == **name))
+            .map(|(name, _)| Arc::from(&**name))
+            .collect();
+        shared.notes.learn(&self.name.entry, &self.noted);
+    }
+
+    /// The commands that read the entry itself.
+    pub(super) fn entry_ops(&self) -> Vec<Op> {
+        let EntryName { entry, side, .. } = &self.name;
+        match self.form {
+            Form::Whole => vec![Op::Read(Arc::clone(entry))],
+            Form::Plain => vec![Op::Read(Arc::clone(side)), Op::ReadPlain(Arc::clone(entry))],
+            Form::Either => vec![Op::ReadAny(Arc::clone(entry)), Op::Read(Arc::clone(side))],
+        }
+    }
+
+    /// What [`entry_ops`](Self::entry_ops) read.
+    pub(super) fn take_entry(&self, replies: &mut impl Iterator<Item = Result<Reply, Error>>) -> Result<Seen, Error> {
+        let mut next = || replies.next().unwrap_or_else(super::no_reply);
+        Ok(match self.form {
+            Form::Whole => Seen { envelope: next()?.bytes()?, ..Seen::default() },
+            Form::Plain => {
+                Seen { envelope: next()?.bytes()?, plain: next()?.bytes()?, beside: true, ..Seen::default() }
+            }
+            Form::Either => match (next()?.any()?, next()?.bytes()?) {
+                (Some((envelope, true)), _) => Seen { envelope: Some(envelope), ..Seen::default() },
+                (plain, envelope) => {
+                    Seen { envelope, plain: plain.map(|(bytes, _)| bytes), beside: true, ..Seen::default() }
+                }
+            },
+        })
+    }
+
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Name> {
+        self.required.iter().chain(&self.noted)
+    }
+}
+
+impl Seen {
+    /// The envelope; `None` where there is none.
+    pub(super) fn parse(&self) -> Option<Result<Envelope<'_>, Reject>> {
+        let plain = if self.beside { self.plain.as_deref() } else { None };
+        self.envelope.as_deref().map(|envelope| Envelope::parse(envelope, plain))
+    }
+
+    /// What the entry is worth to one who wants it.
+    pub(super) fn judge(&self, want: &Want, now_ms: u64) -> Verdict<'_> {
+        let envelope = match self.parse() {
+            None => return Verdict::Missing,
+            Some(Err(reject)) => return Verdict::Unusable(reject),
+            Some(Ok(envelope)) => envelope,
+        };
+        let head = &envelope.head;
+        if head.template != want.template && head.template != 0 && want.template != 0 {
+            return Verdict::Other;
+        }
+        if head.outcome == Outcome::Hint {
+            return Verdict::Missing;
+        }
+        if head.expires_ms != 0 && head.expires_ms <= now_ms {
+            return Verdict::Dead;
+        }
+        let mut ask = Vec::new();
+        for (name, nonce) in &head.cells {
+            match self.cells.iter().find(|(known, _)| **known == **name) {
+                None => ask.push(Arc::from(&**name)),
+                Some((_, current)) if *current == Some(*nonce) => {}
+                Some(_) => return Verdict::Dead,
+            }
+        }
+        if want.required.iter().any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
+            return Verdict::Dead;
+        }
+        if ask.is_empty() { Verdict::Live(envelope) } else { Verdict::Ask(ask) }
+    }
+}
+
+impl Shared {
+    /// Reads the entries with their cells: one round trip, and a second one where an entry names cells that nobody knew.
+    pub(super) async fn look(&self, wants: &[Want], now_ms: u64) -> Result<Vec<Seen>, Error> {
+        let mut cells: Vec<&Name> = Vec::new();
+        for cell in wants.iter().flat_map(Want::cells) {
+            if !cells.contains(&cell) {
+                cells.push(cell);
+            }
+        }
+        let mut ops: Vec<Op> = wants.iter().flat_map(Want::entry_ops).collect();
+        ops.extend(cells.iter().map(|cell| Op::Read(Arc::clone(cell))));
+        let mut replies = self.store.run(ops).await.into_iter();
+        let mut seen = wants.iter().map(|want| want.take_entry(&mut replies)).collect::<Result<Vec<_>, _>>()?;
+        let mut read = Vec::with_capacity(cells.len());
+        for cell in cells {
+            let bytes = replies.next().unwrap_or_else(super::no_reply)?.bytes()?;
+            read.push((Arc::clone(cell), bytes.and_then(|bytes| Nonce::try_from(bytes).ok())));
+        }
+        for (want, seen) in wants.iter().zip(&mut seen) {
+            // A single entry, as almost always: nothing to pick out.
+            seen.cells = if wants.len() == 1 {
+                std::mem::take(&mut read)
+            } else {
+                read.iter().filter(|(name, _)| want.cells().any(|cell| cell == name)).cloned().collect()
+            };
+        }
+        self.ask(wants, &mut seen, now_ms).await?;
+        Ok(seen)
+    }
+
+    /// Reads the cells that entries name and nobody knew.
+    async fn ask(&self, wants: &[Want], seen: &mut [Seen], now_ms: u64) -> Result<(), Error> {
+        let asked: Vec<Vec<Name>> = wants
+            .iter()
+            .zip(&*seen)
+            .map(|(want, seen)| if let Verdict::Ask(cells) = seen.judge(want, now_ms) { cells } else { Vec::new() })
+            .collect();
+        if asked.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        let ops = asked.iter().flatten().map(|cell| Op::Read(Arc::clone(cell))).collect();
+        let mut replies = self.store.run(ops).await.into_iter();
+        for ((want, seen), cells) in wants.iter().zip(seen).zip(asked) {
+            for cell in &cells {
+                let bytes = replies.next().unwrap_or_else(super::no_reply)?.bytes()?;
+                seen.cells.push((Arc::clone(cell), bytes.and_then(|bytes| Nonce::try_from(bytes).ok())));
+            }
+            if !cells.is_empty() {
+                let known: Vec<Name> = want.noted.iter().cloned().chain(cells).collect();
+                self.notes.learn(&want.name.entry, &known);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Call<'_> {
+    /// The value of an entry that may be served, typed.
+    pub(super) fn decode<V: Send + Sync + 'static>(
+        &self,
+        shared: &Shared,
+        want: &Want,
+        seen: &Seen,
+        handling: &Handling<V>,
+    ) -> Option<Stored> {
+        let envelope = match seen.judge(want, wall_ms()) {
+            Verdict::Live(envelope) => envelope,
+            Verdict::Unusable(reject) => {
+                self.rejected(reject);
+                return None;
+            }
+            Verdict::Missing | Verdict::Dead | Verdict::Other | Verdict::Ask(_) => return None,
+        };
+        match envelope.head.outcome {
+            Outcome::Some => match (handling.unpack)(&shared.wire(self.site, &want.name), &envelope) {
+                Ok(value) => Some(Stored::Some(Arc::new(value))),
+                Err(reject) => {
+                    self.rejected(reject);
+                    None
+                }
+            },
+            Outcome::None => Some(Stored::None),
+            Outcome::Err | Outcome::Hint => None,
+        }
+    }
+
+    /// Counts bytes that could not be used. What another version of the program stored is expected; the rest is said.
+    pub(super) fn rejected(&self, reject: Reject) {
+        if let Some(function) = self.function() {
+            function.counters.rejected.increment();
+        }
+        if reject != Reject::Shape {
+            let function = self.site.name;
+            report::warn("an entry cannot be used", &format_args!("`{function}`: {reject}"));
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The algorithm on a shared backend: one look-up reads an entry with its cells; a miss takes the lease and the cells in one
+//! more round trip; a fill asks for the lease. `DESIGN` calls it the protocol; `docs/guide/redis.md` lists its keys.
+//!
+//! | file | what |
+//! |---|---|
+//! | `names` | physical names |
+//! | `look` | reading entries with their cells, and judging them |
+//! | `read` | a call that missed: join, lead, wait for a lease |
+//! | `grant` | the right to fill an entry: lease, nonces, renewal |
+//! | `fill` | a load's end |
+//! | `write` | invalidation and write-through |
+//! | `direct` | what `Cache`'s own methods do |
+
+mod batch;
+pub(crate) mod direct;
+pub(crate) mod fill;
+mod grant;
+mod look;
+pub(crate) mod names;
+mod notes;
+mod read;
+pub(crate) mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::background::Background;
+use crate::codec::{Codec, Keyring, Wire};
+use crate::engine::call::Call;
+use crate::engine::name::Covers;
+use crate::error::{Error, ErrorKind};
+use crate::outbox::Outbox;
+use crate::report;
+use crate::site::{Site, SiteKind};
+use crate::store::{EntryName, Name, Nonce, SharedStore};
+use crate::tenant::Tenant;
+
+pub(crate) use grant::{Grant, renewing};
+
+/// How long a cell lives that an entry with a shorter life made: it costs little, and a write that finds none has nothing to
+/// tell apart.
+pub(super) const CELL_TTL: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// A shared backend with what one cache decided about it.
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn SharedStore>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(super) background: Arc<Background>,
+    /// `svc:v1:`
+    pub(super) prefix: Box<[u8]>,
+    pub(super) namespace: Option<Box<[u8]>>,
+    bytes: Bytes,
+    pub(super) notes: notes::Notes,
+}
+
+/// How values become bytes where a function does not say.
+#[derive(Debug, Default)]
+pub(crate) struct Bytes {
+    pub(crate) codec: Codec,
+    pub(crate) compress_above: Option<u64>,
+    pub(crate) encrypt: bool,
+    pub(crate) keys: Keyring,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store).field("outbox", &self.outbox).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(
+        store: Arc<dyn SharedStore>,
+        background: Arc<Background>,
+        prefix: &[u8],
+        namespace: Option<&str>,
+        bytes: Bytes,
+    ) -> Arc<Self> {
+        let all = names::cell(prefix, Covers::All, None, b"");
+        Arc::new(Self {
+            outbox: Arc::new(Outbox::new(Arc::clone(&store), all)),
+            store,
+            background,
+            prefix: prefix.into(),
+            namespace: namespace.map(|name| name.as_bytes().into()),
+            bytes,
+            notes: notes::Notes::default(),
+        })
+    }
+
+    /// The way in which a function's values become bytes under a name.
+    pub(super) fn wire<'w>(&'w self, site: &Site, name: &'w EntryName) -> Wire<'w> {
+        let options = &site.options;
+        Wire {
+            codec: options.codec.unwrap_or(self.bytes.codec),
+            compress_above: options.compress_above.or(self.bytes.compress_above),
+            encrypt: options.encrypt || self.bytes.encrypt,
+            keys: &self.bytes.keys,
+            name: &name.entry,
+        }
+    }
+
+    /// The name of a cell.
+    pub(super) fn cell(&self, covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Name {
+        names::cell(&self.prefix, covers, tenant, text)
+    }
+
+    /// The cells that every entry of a function depends on, tags aside.
+    pub(super) fn implicit_cells(&self, tenant: Option<&Tenant>, site: &Site, namespace: Option<&[u8]>) -> Vec<Name> {
+        let mut cells = vec![
+            self.cell(Covers::All, None, b""),
+            self.cell(Covers::Function, tenant, function_name(site).as_bytes()),
+        ];
+        if tenant.is_some() {
+            cells.push(self.cell(Covers::Tenant, tenant, b""));
+        }
+        if let Some(namespace) = namespace.or(self.namespace.as_deref()) {
+            cells.push(self.cell(Covers::Namespace, tenant, namespace));
+        }
+        cells
+    }
+
+    /// Whether what the store says may be believed: no invalidation of this process waits to be delivered.
+    pub(super) fn is_trusted(&self) -> bool {
+        let trusted = self.outbox.is_empty();
+        if !trusted {
+            self.outbox.kick(&self.background);
+        }
+        trusted
+    }
+
+    /// Runs `work` when nobody waits for it. Where there is no runtime, what it would give back expires by itself.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let _ = self.background.spawn(work);
+    }
+}
+
+/// A function's name for its cell. Lines move between versions of a program that share a backend, so the template tells apart
+/// what one place cannot: functions of a macro, for one.
+pub(super) fn function_name(site: &Site) -> String {
+    format!("{}#{:016x}", site.place(), site.seed())
+}
+
+/// A backend that gave fewer replies than there were commands.
+pub(super) fn no_reply<T>() -> Result<T, Error> {
+    Err(Error::new(ErrorKind::Protocol, "a backend gave fewer replies than there were commands"))
+}
+
+/// Sixteen bytes that nobody can guess.
+pub(super) fn nonce() -> Nonce {
+    rand::random()
+}
+
+impl Call<'_> {
+    /// The shared backend, where this call's entries are on one: memoized values stay in this process.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        if self.site.kind == SiteKind::Memoize { None } else { self.core()?.shared.as_ref() }
+    }
+
+    /// The shared backend that has to hear of an invalidation.
+    pub(crate) fn reachable_shared(&self) -> Option<&Arc<Shared>> {
+        self.reachable()?.shared.as_ref()
+    }
+
+    /// Counts a call, or its fill, that the backend failed.
+    pub(super) fn failed(&self, error: &Error) {
+        if let Some(function) = self.function() {
+            function.counters.degraded.increment();
+        }
+        let function = self.site.name;
+        report::warn("the shared backend fails", &format_args!("`{function}`: {error}"));
+    }
+}

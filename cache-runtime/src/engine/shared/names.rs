@@ -1,0 +1,192 @@
+//! Physical names on a shared backend. Everything begins with the cache's prefix, so that one rule of an access list covers
+//! it; what the cache makes for itself has a segment that begins with `%+`, which no key can have.
+//!
+//! | name | what |
+//! |---|---|
+//! | `svc:v1:user:42` | an entry |
+//! | `svc:v1:%+side:{svc:v1:user:42}` | the envelope of an entry that is plain JSON |
+//! | `svc:v1:%+lease:{svc:v1:user:42}` | who loads it; also the channel on which waiters are woken |
+//! | `svc:v1:%+tag:org:7` | the cell of a tag; `%+ns:` of a namespace, `%+fn:` of a function |
+//! | `svc:v1:%+all` | the cell of the whole cache; `%+tenant` of a tenant, `%+any` of any invalidation at all |
+//! | `svc:v1:tenant-org-123:..` | the same for a tenant |
+
+use std::sync::Arc;
+
+use crate::engine::name::Covers;
+use crate::store::{EntryName, Name};
+use crate::tenant::Tenant;
+
+/// The names of the entry under a physical key.
+pub(crate) fn entry(prefix: &[u8], physical: &[u8]) -> EntryName {
+    let tag = slot_tag(physical);
+    let beside = |what: &[u8]| -> Name {
+        let mut name = Vec::with_capacity(prefix.len() + what.len() + 2 * physical.len() + 4);
+        name.extend_from_slice(prefix);
+        name.extend_from_slice(what);
+        name.push(b'{');
+        name.extend_from_slice(tag.as_deref().unwrap_or(physical));
+        name.push(b'}');
+        if tag.is_some() {
+            name.extend_from_slice(physical);
+        }
+        name.into()
+    };
+    EntryName { entry: Arc::from(physical), side: beside(SIDE), lease: beside(LEASE) }
+}
+
+const SIDE: &[u8] = b"%+side:";
+const LEASE: &[u8] = b"%+lease:";
+
+/// What has to stand in braces for a name to be in the slot of `physical`, where that is not `physical` itself.
+///
+/// A cluster hashes what is between the first `{` and the first `}` after it, if there is anything, else the whole name.
+/// Values of keys have no braces; a template's own text may have.
+fn slot_tag(physical: &[u8]) -> Option<Vec<u8>> {
+    let close = physical.iter().position(|byte| *byte == b'}')?;
+    if let Some(tag) = hash_tag(physical) {
+        return Some(tag.to_vec());
+    }
+    debug_assert!(close < physical.len());
+    // The whole name is hashed, and cannot stand in braces: another text of the same slot can.
+    let slot = crc16(physical) % SLOTS;
+    (0_u32..).map(|n| n.to_string().into_bytes()).find(|text| crc16(text) % SLOTS == slot)
+}
+
+const SLOTS: u16 = 16384;
+
+/// What a cluster hashes of a name, where it is not the whole.
+pub(crate) fn hash_tag(name: &[u8]) -> Option<&[u8]> {
+    let open = name.iter().position(|byte| *byte == b'{')?;
+    let rest = &name[open + 1..];
+    let close = rest.iter().position(|byte| *byte == b'}')?;
+    (close > 0).then(|| &rest[..close])
+}
+
+/// CRC-16/XMODEM, as Redis Cluster uses it.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |mut crc: u16, byte| {
+        crc ^= u16::from(*byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
+        }
+        crc
+    })
+}
+
+/// The name of a cell.
+pub(crate) fn cell(prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Name {
+    let word: &[u8] = match covers {
+        Covers::All => b"%+all",
+        Covers::Any => b"%+any",
+        Covers::Tenant => b"%+tenant",
+        Covers::Function => b"%+fn:",
+        Covers::Namespace => b"%+ns:",
+        Covers::Tag => b"%+tag:",
+    };
+    let mut name = Vec::with_capacity(prefix.len() + word.len() + text.len() + 80);
+    name.extend_from_slice(prefix);
+    if let Some(tenant) = tenant {
+        name.extend_from_slice(b"tenant-");
+        name.extend_from_slice(tenant.as_str().as_bytes());
+        name.push(b':');
+    }
+    name.extend_from_slice(word);
+    name.extend_from_slice(text);
+    name.into()
+}
+
+/// What a name that a scan found is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About<'n> {
+    /// The entry of this physical key.
+    Entry(&'n [u8]),
+    /// The lease or the side of the entry of this physical key.
+    Beside(&'n [u8]),
+    /// Something else.
+    Other,
+}
+
+/// What a name is about.
+pub(crate) fn about<'n>(prefix: &[u8], name: &'n [u8]) -> About<'n> {
+    let Some(rest) = name.strip_prefix(prefix) else { return About::Other };
+    if let Some(braced) = rest.strip_prefix(LEASE).or_else(|| rest.strip_prefix(SIDE)) {
+        let Some(inner) = braced.strip_prefix(b"{") else { return About::Other };
+        if inner.starts_with(prefix) && inner.ends_with(b"}") && !inner[..inner.len() - 1].contains(&b'}') {
+            return About::Beside(&inner[..inner.len() - 1]);
+        }
+        // `{tag}physical`
+        return match inner.iter().position(|byte| *byte == b'}') {
+            Some(close) => About::Beside(&inner[close + 1..]),
+            None => About::Other,
+        };
+    }
+    let logical = rest.strip_prefix(b"tenant-").and_then(|rest| rest.splitn(2, |byte| *byte == b':').nth(1)).unwrap_or(rest);
+    if logical.starts_with(b"%+") { About::Other } else { About::Entry(name) }
+}
+
+/// A glob for everything under `prefix` whose name contains `part`.
+pub(crate) fn glob(prefix: &[u8], part: &[u8]) -> Vec<u8> {
+    let mut glob = Vec::with_capacity(prefix.len() + part.len() + 8);
+    for byte in prefix {
+        push_literal(&mut glob, *byte);
+    }
+    glob.push(b'*');
+    if !part.is_empty() {
+        for byte in part {
+            push_literal(&mut glob, *byte);
+        }
+        glob.push(b'*');
+    }
+    glob
+}
+
+fn push_literal(glob: &mut Vec<u8>, byte: u8) {
+    if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^' | b'-') {
+        glob.push(b'\\');
+    }
+    glob.push(byte);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The slot as the Redis Cluster specification says it.
+    fn slot(name: &[u8]) -> u16 {
+        crc16(hash_tag(name).unwrap_or(name)) % SLOTS
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+    }
+
+    #[test]
+    fn all_names_of_an_entry_are_in_one_slot_and_lead_back_to_it() {
+        for key in ["user:42", "a{b}c", "a{b", "a}b", "a{}b", "}{", "{}", "{x}{y}", "a:{", "tenant-x:user:1"] {
+            let physical = format!("svc:v1:{key}");
+            let names = entry(b"svc:v1:", physical.as_bytes());
+            for beside in [&names.side, &names.lease] {
+                assert_eq!(slot(beside), slot(physical.as_bytes()), "{key}");
+                assert_eq!(about(b"svc:v1:", beside), About::Beside(physical.as_bytes()), "{key}");
+            }
+            assert_eq!(about(b"svc:v1:", &names.entry), About::Entry(physical.as_bytes()), "{key}");
+        }
+    }
+
+    #[test]
+    fn cells_are_no_entries() {
+        let tenant = Tenant::new("x").unwrap();
+        for covers in [Covers::All, Covers::Any, Covers::Tenant, Covers::Function, Covers::Namespace, Covers::Tag] {
+            for tenant in [None, Some(&tenant)] {
+                assert_eq!(about(b"svc:v1:", &cell(b"svc:v1:", covers, tenant, b"t")), About::Other);
+            }
+        }
+        assert_eq!(about(b"svc:v1:", b"other:v1:user:1"), About::Other);
+    }
+
+    #[test]
+    fn a_glob_takes_its_parts_as_they_are() {
+        assert_eq!(glob(b"s*c:v1:", b"us?r"), b"s\\*c:v1:*us\\?r*");
+    }
+}

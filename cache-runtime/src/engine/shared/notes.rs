@@ -1,0 +1,110 @@
+//! What this process remembers of entries on a shared backend, so that the next look-up is one round trip: cells that the
+//! call's arguments do not tell; and how often it was served here. Bounded; forgetting costs a round trip.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::clock::Nanos;
+use crate::store::Name;
+
+/// Entries that are remembered at most, per shard.
+const LIMIT: usize = 1024;
+const SHARDS: usize = 16;
+
+/// Notes by the entry's physical name.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    shards: Box<[Mutex<Table>]>,
+    hasher: foldhash::fast::RandomState,
+}
+
+type Table = HashMap<Name, Note, foldhash::fast::RandomState>;
+
+/// What is remembered of one entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Note {
+    /// Cells that its envelope named last, beyond those that the call knew.
+    pub(crate) cells: Arc<[Name]>,
+    /// How often it was served here.
+    pub(crate) hits: u64,
+    /// When it last was.
+    pub(crate) last_access: Nanos,
+}
+
+impl Default for Notes {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+        }
+    }
+}
+
+impl Notes {
+    fn shard(&self, name: &Name) -> &Mutex<Table> {
+        use std::hash::BuildHasher;
+        &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
+    }
+
+    pub(crate) fn get(&self, name: &Name) -> Note {
+        self.shard(name).lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// Remembers the cells of an entry.
+    pub(crate) fn learn(&self, name: &Name, cells: &[Name]) {
+        let mut table = self.shard(name).lock();
+        match table.get_mut(name) {
+            Some(note) if *note.cells == *cells => {}
+            Some(note) => note.cells = cells.into(),
+            // Nothing to say of an entry that is as a call expects it.
+            None if cells.is_empty() => {}
+            None => room(&mut table).entry(Arc::clone(name)).or_default().cells = cells.into(),
+        }
+    }
+
+    /// Counts a hit.
+    pub(crate) fn touch(&self, name: &Name, now: Nanos) {
+        let mut table = self.shard(name).lock();
+        let note = match table.get_mut(name) {
+            Some(note) => note,
+            None => room(&mut table).entry(Arc::clone(name)).or_default(),
+        };
+        note.hits += 1;
+        note.last_access = now;
+    }
+}
+
+/// Forgets everything when there is too much: keeping the best would cost more than asking again.
+fn room(table: &mut Table) -> &mut Table {
+    if table.len() >= LIMIT {
+        table.clear();
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_bounded() {
+        let notes = Notes::default();
+        for i in 0..100_000_u32 {
+            notes.touch(&Arc::from(i.to_be_bytes().as_slice()), 1);
+        }
+        let held: usize = notes.shards.iter().map(|shard| shard.lock().len()).sum();
+        assert!(held <= LIMIT * SHARDS, "{held}");
+    }
+
+    #[test]
+    fn what_was_learnt_is_there_and_counts_stay() {
+        let notes = Notes::default();
+        let name: Name = Arc::from(b"k".as_slice());
+        notes.touch(&name, 7);
+        notes.learn(&name, &[Arc::from(b"c".as_slice())]);
+        let note = notes.get(&name);
+        assert_eq!((note.cells.len(), note.hits, note.last_access), (1, 1, 7));
+    }
+}

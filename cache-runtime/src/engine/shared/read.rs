@@ -1,0 +1,284 @@
+//! A call that missed in this process: look on the backend, then lead, join or wait for who loads elsewhere.
+//!
+//! Callers of one process share a load as they do in memory. Who joins one that runs already makes sure first that nothing
+//! was invalidated since it began, wherever that happened: a round trip. Where the backend cannot be asked, he waits for
+//! that load to end and for the next one, which begins after him.
+
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::grant::{Acquired, Grant};
+use super::look::{Seen, Want};
+use super::Shared;
+use crate::clock::{after, alive_now, wall_ms};
+use crate::engine::call::Call;
+use crate::engine::core::Core;
+use crate::engine::load::{Load, Share};
+use crate::engine::read::{Leading, Mode, Patience, Step, Waited};
+use crate::engine::sink::Early;
+use crate::cell::CellSet;
+use crate::error::Error;
+use crate::flight::{Base, Joined, Landing, Lead, Role};
+use crate::key::KeyWriter;
+use crate::record::Stored;
+use crate::shape::Cached;
+use crate::store::Listener;
+use crate::timer::Sleep;
+
+/// How long a waiter relies on being woken before it looks by itself; jittered, so that waiters spread.
+const BACKSTOP: Duration = Duration::from_millis(400);
+
+/// How a caller comes by the right to load.
+pub(super) enum Turn<R> {
+    Done(R),
+    Lead(Lead),
+    Alone,
+    /// Look again.
+    Again,
+}
+
+/// Whether a running load may be joined.
+enum Fit {
+    Yes,
+    /// Something that it depends on was invalidated.
+    Outdated,
+    /// The backend cannot be asked.
+    Unknown,
+}
+
+impl Call<'_> {
+    /// [`miss`](Self::miss) on a shared backend.
+    pub(crate) async fn miss_shared<S: Cached>(
+        &self,
+        shared: &Arc<Shared>,
+        mode: Mode,
+        key: &KeyWriter,
+        early: Early,
+        shape: S,
+        patience: &mut Patience,
+    ) -> Result<Step<'_, S>, Error> {
+        let Some(core) = self.cacheable(shape) else {
+            return Ok(self.load(shape, key, early, Leading::ALONE));
+        };
+        let mut want = Want::of(shared, self, key, &early);
+        let mut counted = false;
+        loop {
+            let mut reachable = shared.is_trusted();
+            if !reachable {
+                self.untrusted()?;
+            } else if mode == Mode::Read {
+                match shared.look(std::slice::from_ref(&want), wall_ms()).await {
+                    Ok(seen) => {
+                        if let Some(ret) = self.served(core, shared, &want, seen.first(), shape) {
+                            return Ok(Step::Done(ret));
+                        }
+                        seen.iter().for_each(|seen| want.learn(shared, seen));
+                    }
+                    Err(error) => {
+                        reachable = false;
+                        self.failed(&error);
+                        if self.site.options.on_error_fail {
+                            return Err(error);
+                        }
+                    }
+                }
+            }
+            if !counted && mode == Mode::Read {
+                core.function(self.site).tally().inspect(|counters| counters.misses.increment());
+                counted = true;
+            }
+            let lead = match self.turn(core, shared, mode, key, shape, reachable, patience).await {
+                Turn::Done(ret) => return Ok(Step::Done(ret)),
+                Turn::Alone => return Ok(self.load(shape, key, early, Leading::ALONE)),
+                Turn::Again => continue,
+                Turn::Lead(lead) => lead,
+            };
+            let grant = if reachable {
+                match self.granted(shared, mode, &mut want, shape, patience).await {
+                    Ok(Ok(grant)) => Some(grant),
+                    Ok(Err(stored)) => {
+                        // Somebody else has stored it meanwhile; those who joined get it too.
+                        lead.land(Landing::Shared { stored: stored.clone(), late: true }, &CellSet::default(), |_| ());
+                        match shape.revive(stored) {
+                            Some(ret) => {
+                                core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
+                                return Ok(Step::Done(ret));
+                            }
+                            None => return Ok(self.load(shape, key, early, Leading::ALONE)),
+                        }
+                    }
+                    Err(error) => {
+                        self.failed(&error);
+                        if self.site.options.on_error_fail {
+                            return Err(error);
+                        }
+                        None
+                    }
+                }
+            } else {
+                None
+            };
+            self.site.value.get_or_init(std::any::type_name::<S::Value>);
+            return Ok(Step::Load(Load::shared(self, shape, lead, key.template(), early, Share { grant })));
+        }
+    }
+
+    /// Counts a call that cannot trust the backend, since an invalidation of this process has not reached it.
+    fn untrusted(&self) -> Result<(), Error> {
+        let error = super::write::undelivered();
+        self.failed(&error);
+        if self.site.options.on_error_fail { Err(error) } else { Ok(()) }
+    }
+
+    /// What a look-up found, if it may be served, counted.
+    pub(super) fn served<S: Cached>(
+        &self,
+        core: &Core,
+        shared: &Shared,
+        want: &Want,
+        seen: Option<&Seen>,
+        shape: S,
+    ) -> Option<S::Ret> {
+        let stored = self.decode(shared, want, seen?, shape.handling())?;
+        let ret = shape.revive(stored)?;
+        if let Some(counters) = core.function(self.site).tally() {
+            counters.hits.increment();
+            shared.notes.touch(&want.name.entry, core.now());
+        }
+        Some(ret)
+    }
+
+    /// Leads, or waits for a load of this process.
+    #[allow(clippy::too_many_arguments, reason = "one step of the loop above")]
+    pub(super) async fn turn<S: Cached>(
+        &self,
+        core: &Arc<Core>,
+        shared: &Shared,
+        mode: Mode,
+        key: &KeyWriter,
+        shape: S,
+        reachable: bool,
+        patience: &mut Patience,
+    ) -> Turn<S::Ret> {
+        let (bytes, template) = (key.as_bytes(), key.template());
+        if mode == Mode::Refresh {
+            return Turn::Lead(core.flights.displace(bytes, template));
+        }
+        let mut older: Option<Joined> = None;
+        let joined = loop {
+            let lead = match core.flights.begin(bytes, template, patience.limit(), || None::<()>) {
+                Ok(()) => return Turn::Again,
+                Err(Role::Lead(lead)) => lead,
+                Err(Role::TakeOver(lead)) => {
+                    core.function(self.site).counters.takeovers.increment();
+                    lead
+                }
+                Err(Role::Alone) => return Turn::Alone,
+                Err(Role::Join(_)) if patience.is_over() => return Turn::Alone,
+                Err(Role::Join(joined)) => {
+                    match fits(shared, &joined, reachable).await {
+                        Fit::Yes => break joined,
+                        Fit::Outdated => joined.flight().outdate(),
+                        Fit::Unknown => {
+                            joined.flight().outdate();
+                            older = Some(joined);
+                        }
+                    }
+                    continue;
+                }
+            };
+            // One load at a time where nobody can tell whether the one that runs may be joined. Whoever comes meanwhile joins
+            // this one, which begins after him.
+            if let Some(older) = older {
+                patience.pause(older).await;
+            }
+            return Turn::Lead(lead);
+        };
+        match patience.pause(joined).await {
+            Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(stored) {
+                Some(ret) => {
+                    core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
+                    Turn::Done(ret)
+                }
+                None => Turn::Alone,
+            },
+            Waited::Landed(Landing::Superseded) | Waited::Still => {
+                patience.grace();
+                Turn::Again
+            }
+            Waited::Landed(Landing::Nothing) => Turn::Again,
+            Waited::OutOfTime => Turn::Alone,
+        }
+    }
+
+    /// The right to fill the entry, or the entry, if somebody has stored it meanwhile. With `lock`, waits for who loads.
+    async fn granted<S: Cached>(
+        &self,
+        shared: &Arc<Shared>,
+        mode: Mode,
+        want: &mut Want,
+        shape: S,
+        patience: &mut Patience,
+    ) -> Result<Result<Grant, Stored>, Error> {
+        let options = &self.site.options;
+        let refresh = mode == Mode::Refresh;
+        let mut listener: Option<Box<dyn Listener>> = None;
+        loop {
+            let acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?.pop();
+            let Some(acquired) = acquired else { return super::no_reply().map(|_| unreachable!("it is an error")) };
+            if !refresh && Shared::is_live(&acquired.seen, want) {
+                if let Some(stored) = self.decode(shared, want, &acquired.seen, shape.handling()) {
+                    return Ok(Err(stored));
+                }
+            }
+            if acquired.hold.is_some() || refresh || !options.lock || patience.is_over() {
+                return Ok(Ok(self.grant(shared, want, acquired, refresh)));
+            }
+            want.learn(shared, &acquired.seen);
+            // Listen, then look once more: what ended before the first is seen by the second.
+            let Some(listener) = &mut listener else {
+                listener = Some(shared.store.listen(&want.name.lease).await?);
+                continue;
+            };
+            woken(listener.as_mut(), patience).await;
+            let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
+            if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape.handling())) {
+                return Ok(Err(stored));
+            }
+        }
+    }
+
+    pub(super) fn grant(&self, shared: &Arc<Shared>, want: &Want, acquired: Acquired, refresh: bool) -> Grant {
+        acquired.into_grant(shared, want.clone(), refresh)
+    }
+}
+
+/// Whether a caller that begins now may have what this load returns.
+async fn fits(shared: &Shared, joined: &Joined, reachable: bool) -> Fit {
+    match joined.flight().base() {
+        // Its body has not begun: it begins after this caller.
+        None => Fit::Yes,
+        Some(Base::Shared(snapshot, _)) if reachable => match shared.still_holds(&snapshot).await {
+            Ok(true) => Fit::Yes,
+            Ok(false) => Fit::Outdated,
+            Err(_) => Fit::Unknown,
+        },
+        Some(_) => Fit::Unknown,
+    }
+}
+
+/// Waits until the lease ended, or may have.
+pub(super) async fn woken(listener: &mut dyn Listener, patience: &mut Patience) {
+    let jitter = f64::from(rand::random::<u16>()) / f64::from(u16::MAX);
+    let at = after(alive_now(), BACKSTOP.mul_f64(0.5 + jitter)).min(patience.deadline());
+    let (mut woken, mut sleep) = (listener.woken(), std::pin::pin!(Sleep::until(at)));
+    std::future::poll_fn(|cx| {
+        if woken.as_mut().poll(cx).is_ready() || sleep.as_mut().poll(cx).is_ready() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}

@@ -1,0 +1,277 @@
+//! Invalidations on a shared backend: delivering them, and keeping those that could not be delivered. While any is kept, this
+//! process does not trust the backend: what it covers may be stale there.
+//!
+//! Bounded: past the limit, one invalidation of everything takes the place of all.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::background::Background;
+use crate::clock::{after, alive_now};
+use crate::error::Error;
+use crate::store::{Cursor, Name, Op, Reply, SharedStore};
+use crate::timer::Sleep;
+
+/// Names that are kept at most, and patterns.
+const NAMES: usize = 10_000;
+const SWEEPS: usize = 100;
+
+/// How long to wait between two attempts: doubled up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+
+/// What becomes invalid.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Invalidation {
+    /// Entries, leases and cells.
+    pub(crate) names: Vec<Name>,
+    /// What is found by looking.
+    pub(crate) sweeps: Vec<Sweep>,
+}
+
+/// Names that a scan has to find.
+#[derive(Clone)]
+pub(crate) struct Sweep {
+    /// What the server looks for.
+    pub(crate) glob: Vec<u8>,
+    /// Which of what it finds is meant.
+    pub(crate) meant: Arc<dyn Fn(&[u8]) -> Meant + Send + Sync>,
+}
+
+/// What a name is to a sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// An entry.
+    Entry,
+    /// What is kept beside one.
+    Beside,
+    /// Nothing.
+    No,
+}
+
+impl fmt::Debug for Sweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sweep(..)")
+    }
+}
+
+impl Invalidation {
+    fn is_empty(&self) -> bool {
+        self.names.is_empty() && self.sweeps.is_empty()
+    }
+}
+
+/// Delivers an invalidation: one round trip, and for each pattern two scans. Returns how many entries the patterns found.
+async fn deliver(store: &dyn SharedStore, what: &Invalidation) -> Result<u64, Error> {
+    if !what.names.is_empty() {
+        for reply in store.run(vec![Op::Drop(what.names.clone())]).await {
+            reply?;
+        }
+    }
+    let mut found = 0;
+    for sweep in &what.sweeps {
+        // A load that runs has a lease: the first pass drops it, or the entry that the load has stored by then. What was
+        // stored behind the first pass' back is there when the second begins.
+        found += pass(store, sweep).await? + pass(store, sweep).await?;
+    }
+    Ok(found)
+}
+
+async fn pass(store: &dyn SharedStore, sweep: &Sweep) -> Result<u64, Error> {
+    let mut found = 0;
+    let mut next = Some(Cursor::default());
+    while let Some(cursor) = next {
+        let page = store.scan(&sweep.glob, cursor).await?;
+        next = page.next;
+        let of = |wanted: Meant| -> Vec<Name> {
+            let names = page.names.iter().filter(|name| (sweep.meant)(name) == wanted);
+            names.map(|name| Name::from(name.as_slice())).collect()
+        };
+        let (beside, entries) = (of(Meant::Beside), of(Meant::Entry));
+        // Leases before entries: a load that runs is not to fill what was just dropped.
+        let ops: Vec<Op> = [beside, entries].into_iter().map(Op::Drop).collect();
+        let mut replies = store.run(ops).await.into_iter();
+        let _ = replies.next().transpose()?;
+        found += replies.next().transpose()?.map_or(Ok(0), Reply::count)?;
+    }
+    Ok(found)
+}
+
+/// Invalidations that could not be delivered yet.
+pub(crate) struct Outbox {
+    store: Arc<dyn SharedStore>,
+    /// The cell of everything, which takes the place of what is too much.
+    all: Name,
+    kept: Mutex<Kept>,
+    waiting: AtomicBool,
+    /// Whether a task is delivering.
+    running: AtomicBool,
+    /// How many were kept, ever.
+    total: AtomicU64,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Kept {
+    names: HashSet<Name>,
+    sweeps: Vec<Sweep>,
+    /// Changes with every addition, so that a delivery knows whether it was complete.
+    generation: u64,
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("waiting", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Outbox {
+    pub(crate) fn new(store: Arc<dyn SharedStore>, all: Name) -> Self {
+        Self {
+            store,
+            all,
+            kept: Mutex::default(),
+            waiting: AtomicBool::new(false),
+            running: AtomicBool::new(false),
+            total: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether everything was delivered.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// How many names and patterns wait.
+    pub(crate) fn len(&self) -> usize {
+        let kept = self.kept.lock();
+        kept.names.len() + kept.sweeps.len()
+    }
+
+    /// How many invalidations could not be delivered at once, ever.
+    pub(crate) fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Delivers an invalidation, or keeps it. Returns how many entries its patterns found.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, the invalidation is kept.
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        what: Invalidation,
+        background: &Background,
+    ) -> Result<u64, Error> {
+        let parcel = self.parcel(what, background);
+        let delivered = deliver(&*self.store, &parcel.what).await;
+        if delivered.is_ok() {
+            parcel.arrived();
+        }
+        delivered
+    }
+
+    /// An invalidation that is kept if it is dropped before it arrived.
+    pub(crate) fn parcel<'a>(self: &'a Arc<Self>, what: Invalidation, background: &'a Background) -> Parcel<'a> {
+        Parcel { outbox: self, background, what }
+    }
+
+    /// Keeps an invalidation, to be delivered in the background.
+    pub(crate) fn keep(self: &Arc<Self>, what: Invalidation, background: &Background) {
+        if what.is_empty() {
+            return;
+        }
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let mut kept = self.kept.lock();
+        kept.names.extend(what.names);
+        kept.sweeps.extend(what.sweeps);
+        kept.generation += 1;
+        if kept.names.len() > NAMES || kept.sweeps.len() > SWEEPS {
+            kept.names = HashSet::from([Arc::clone(&self.all)]);
+            kept.sweeps.clear();
+        }
+        self.waiting.store(true, Ordering::SeqCst);
+        drop(kept);
+        self.kick(background);
+    }
+
+    /// Sees to it that somebody delivers.
+    pub(crate) fn kick(self: &Arc<Self>, background: &Background) {
+        if self.running.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let running = Running(Arc::clone(self));
+        let started = background.spawn(async move {
+            let outbox = &running.0;
+            let mut pause = PAUSES.0;
+            while !outbox.is_empty() && !outbox.closed.load(Ordering::SeqCst) && !outbox.flush().await {
+                Sleep::until(after(alive_now(), pause)).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        });
+        // Without a runtime the next call tries again: the closure, and with it `running`, was dropped.
+        let _ = started;
+    }
+
+    /// Tries once more, and then no more. Returns whether everything was delivered.
+    pub(crate) async fn close(&self) -> bool {
+        let delivered = self.is_empty() || self.flush().await;
+        self.closed.store(true, Ordering::SeqCst);
+        delivered
+    }
+
+    /// Delivers what is kept. Returns whether nothing is left.
+    pub(crate) async fn flush(&self) -> bool {
+        let (what, generation) = {
+            let kept = self.kept.lock();
+            let names = kept.names.iter().cloned().collect();
+            (Invalidation { names, sweeps: kept.sweeps.clone() }, kept.generation)
+        };
+        if deliver(&*self.store, &what).await.is_err() {
+            return false;
+        }
+        let mut kept = self.kept.lock();
+        if kept.generation != generation {
+            // More came meanwhile; delivering all of it once more does no harm.
+            return false;
+        }
+        *kept = Kept { generation, ..Kept::default() };
+        self.waiting.store(false, Ordering::SeqCst);
+        true
+    }
+}
+
+/// The one task that delivers.
+struct Running(Arc<Outbox>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::SeqCst);
+    }
+}
+
+/// An invalidation on its way. Dropped before it arrived, it is kept.
+pub(crate) struct Parcel<'a> {
+    outbox: &'a Arc<Outbox>,
+    background: &'a Background,
+    what: Invalidation,
+}
+
+impl Parcel<'_> {
+    /// It was delivered.
+    pub(crate) fn arrived(mut self) {
+        self.what = Invalidation::default();
+    }
+}
+
+impl Drop for Parcel<'_> {
+    fn drop(&mut self) {
+        self.outbox.keep(std::mem::take(&mut self.what), self.background);
+    }
+}
