@@ -43,10 +43,13 @@ extern crate self as cache_runtime;
 mod cache;
 mod cell;
 mod clock;
+#[allow(dead_code, unused_imports, reason = "the shared backend is being built on it")]
 mod codec;
 mod config;
 mod duration;
 mod engine;
+#[allow(dead_code, unused_imports, reason = "the shared backend is being built on it")]
+mod envelope;
 mod error;
 mod flight;
 mod key;
