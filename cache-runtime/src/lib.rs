@@ -40,15 +40,14 @@
 // Doc examples and macros name the crate.
 extern crate self as cache_runtime;
 
+mod background;
 mod cache;
 mod cell;
 mod clock;
-#[allow(dead_code, unused_imports, reason = "the shared backend is being built on it")]
 mod codec;
 mod config;
 mod duration;
 mod engine;
-#[allow(dead_code, unused_imports, reason = "the shared backend is being built on it")]
 mod envelope;
 mod error;
 mod flight;
@@ -56,13 +55,13 @@ mod key;
 mod memory;
 #[cfg(all(test, feature = "shuttle"))]
 mod model;
+mod outbox;
 mod policy;
 mod record;
 mod report;
 mod shape;
 mod site;
 mod stats;
-#[allow(dead_code, reason = "the shared backend is being built on it")]
 mod store;
 mod sync;
 mod tags;

@@ -18,8 +18,7 @@ pub(crate) type Answer<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 /// A physical name. Names carry prefix, version and tenant; see `engine::name`.
 pub(crate) type Name = Arc<[u8]>;
 
-/// The unguessable content of a cell, or the token of a lease.
-pub(crate) type Nonce = [u8; 16];
+pub(crate) use crate::envelope::Nonce;
 
 /// The names of one entry. All three are in one slot of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -216,6 +216,6 @@ impl Cache {
             weigher,
             clock: clock.unwrap_or_else(Clock::machine),
         };
-        Ok(Self { core: Core::new(settings)? })
+        Ok(Self { core: Core::new(settings, |_, _| Ok(None))? })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::put::{Put, PutTarget};
 use crate::error::Error;
 use crate::key::Key;
-use crate::shape::{Checked, Maybe, Never, Shared};
+use crate::shape::{Checked, Handling, Maybe, Never, Shared};
 
 /// One entry of an annotated method: what `service.get_user_entry(42)` returns.
 ///
@@ -74,7 +74,7 @@ impl<V: Send + Sync + 'static> Entry<V> {
     #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn peek_arc(&self) -> Result<Option<Arc<V>>, Error> {
         self.target.call().required()?;
-        let shape: Checked<V, Never, Maybe, Shared> = Checked::new(|_| 0);
+        let shape: Checked<V, Never, Maybe, Shared> = Checked::new(Handling::MEMOIZABLE);
         Ok(self.target.call().glance(self.target.key(), shape).flatten())
     }
 

@@ -16,7 +16,7 @@ use crate::key::{Key, KeyWriter, Pattern};
 use crate::memory::Removed;
 use crate::policy::{Jitter, Lifetime};
 use crate::record::{Record, Stored};
-use crate::shape::{Checked, Fallible, Maybe, Never, One, Owned, Shared};
+use crate::shape::{Checked, Handling, Fallible, Maybe, Never, One, Owned, Shared};
 use crate::site::Site;
 
 /// Direct calls are counted as a function of their own.
@@ -29,12 +29,12 @@ pub(crate) type LoaderShape<V, E> = Checked<V, Fallible<E>, One, Owned>;
 
 /// The shape of a direct call for `V`.
 pub(crate) fn shape<V: crate::shape::Storable>() -> DirectShape<V> {
-    Checked::new(crate::codec::size::<V>)
+    Checked::new(Handling::STORABLE)
 }
 
 /// The shape of a loader.
 pub(crate) fn loader_shape<V: crate::shape::Storable, E>() -> LoaderShape<V, E> {
-    Checked::new(crate::codec::size::<V>)
+    Checked::new(Handling::STORABLE)
 }
 
 /// How long an entry still lives.

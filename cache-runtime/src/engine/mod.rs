@@ -22,6 +22,7 @@ pub(crate) mod name;
 pub(crate) mod put;
 pub(crate) mod read;
 pub(crate) mod recache;
+pub(crate) mod shared;
 pub(crate) mod sink;
 pub(crate) mod targets;
 pub(crate) mod write;

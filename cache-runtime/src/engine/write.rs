@@ -192,10 +192,10 @@ impl<'c, S: Returned> Written<'c, S> {
     /// Takes what mentions the result. Not called where the body failed or the value is absent.
     pub fn on_value(&mut self, say: impl FnOnce(&S::Value, &mut WriteSink<'_, S::Value>)) {
         if let Some(value) = self.write.shape.value(&self.ret) {
-            let Write { claims, shared, watch, .. } = &mut self.write;
+            let Write { guard, claims, shared, watch, .. } = &mut self.write;
             let shared = shared.as_mut();
             let claims = watch.as_ref().map(|watch| Claims { claims, watch, shared });
-            say(value, &mut WriteSink::new(&mut self.write.guard.targets, claims));
+            say(value, &mut WriteSink::new(&mut guard.targets, claims));
         }
     }
 

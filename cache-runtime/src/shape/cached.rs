@@ -118,7 +118,7 @@ impl<V: Storable> Handling<V> {
         &Self { bytes: crate::codec::size::<V>, pack: crate::codec::pack::<V>, unpack: crate::codec::unpack::<V> };
 }
 
-impl<V> Handling<V> {
+impl<V: 'static> Handling<V> {
     /// Of a type that stays in this process.
     pub(crate) const MEMOIZABLE: &'static Self = &Self {
         bytes: |value| size_of_val(value) as u64,

@@ -15,7 +15,7 @@ use crate::engine::direct::{Claimed, Remaining};
 use crate::engine::name::{self, Covers};
 
 use crate::engine::sink::canonical;
-use crate::envelope::{Head, Outcome};
+use crate::envelope::{Head, Outcome, Place};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::outbox::Invalidation;
@@ -102,7 +102,7 @@ impl Direct<'_> {
     }
 
     fn value<V: Storable>(&self, want: &Want, seen: &Seen) -> Option<Arc<V>> {
-        match self.call.decode(self.shared, want, seen, Handling::STORABLE)? {
+        match self.call.decode(self.shared, want, seen, Handling::<V>::STORABLE)? {
             Stored::Some(value) => value.downcast::<V>().ok(),
             Stored::None | Stored::Err(_) => None,
         }
@@ -166,7 +166,7 @@ impl Direct<'_> {
         let cells = self.shared.ensured(first).await?;
         let mut ops = vec![Op::Drop(vec![self.shared.cell(Covers::Any, None, b"")])];
         for (want, (key, value)) in wants.iter().zip(entries) {
-            let image = self.image(want, key, &cells, value)?;
+            let image = self.image(want, key, &cells, &**value)?;
             ops.push(replace(want, None, Some(image), ttl.map_or(Life::Forever, Life::For), true));
         }
         ops.extend(extended(&cells, ttl, 0));
@@ -291,7 +291,7 @@ impl Direct<'_> {
         for _ in 0..ATTEMPTS {
             let seen = self.look(&want).await?;
             let sum = match seen.judge(&want, wall_ms()) {
-                Verdict::Live(envelope) if envelope.is_counter() => {
+                Verdict::Live(envelope) if envelope.place == Place::Counter => {
                     let envelope = seen.envelope.clone().unwrap_or_default();
                     let op = Op::Count { name: want.name.clone(), seen: envelope, by };
                     self.shared.store.run(vec![op]).await.pop().unwrap_or_else(super::no_reply)?.sum()?

@@ -18,7 +18,7 @@ use crate::shape::Handling;
 use crate::store::{Image, Name, Nonce, Op};
 
 /// What a load came to.
-pub(crate) struct Ending<'e, V> {
+pub(crate) struct Ending<'e, V: 'static> {
     /// `Some`: a value; `None`: an absent one. A failure is not stored on a shared backend.
     pub(crate) value: Result<Option<&'e V>, Failed>,
     pub(crate) life: Option<Lifetime>,

@@ -6,6 +6,7 @@ use super::Shared;
 use crate::clock::wall_ms;
 use crate::codec::Codec;
 use crate::engine::call::Call;
+use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
 use crate::engine::sink::Early;
 use crate::envelope::{Envelope, Outcome, Reject};
@@ -110,7 +111,7 @@ impl Want {
 
     /// Takes the names of cells from what is there, so that a load knows them before it begins.
     pub(super) fn learn(&mut self, shared: &Shared, seen: &Seen) {
-        let Some(Ok(envelope)) = seen.parse() else { return };
+        let Some(Ok(envelope)) = seen.parse(self) else { return };
         self.noted = envelope
             .head
             .cells
@@ -155,14 +156,14 @@ impl Want {
 
 impl Seen {
     /// The envelope; `None` where there is none.
-    pub(super) fn parse(&self) -> Option<Result<Envelope<'_>, Reject>> {
+    pub(super) fn parse(&self, want: &Want) -> Option<Result<Envelope<'_>, Reject>> {
         let plain = if self.beside { self.plain.as_deref() } else { None };
-        self.envelope.as_deref().map(|envelope| Envelope::parse(envelope, plain))
+        self.envelope.as_deref().map(|envelope| Envelope::parse(&want.name.entry, envelope, plain))
     }
 
     /// What the entry is worth to one who wants it.
     pub(super) fn judge(&self, want: &Want, now_ms: u64) -> Verdict<'_> {
-        let envelope = match self.parse() {
+        let envelope = match self.parse(want) {
             None => return Verdict::Missing,
             Some(Err(reject)) => return Verdict::Unusable(reject),
             Some(Ok(envelope)) => envelope,
@@ -265,17 +266,20 @@ impl Call<'_> {
             }
             Verdict::Missing | Verdict::Dead | Verdict::Other | Verdict::Ask(_) => return None,
         };
-        match envelope.head.outcome {
-            Outcome::Some => match (handling.unpack)(&shared.wire(self.site, &want.name), &envelope) {
-                Ok(value) => Some(Stored::Some(Arc::new(value))),
-                Err(reject) => {
-                    self.rejected(reject);
-                    None
-                }
-            },
-            Outcome::None => Some(Stored::None),
-            Outcome::Err | Outcome::Hint => None,
+        let mut wire = shared.wire(self.site, &want.name);
+        if std::ptr::eq(self.site, &raw const DIRECT) {
+            // A direct call reads what any function stored; its decoder is one of ours, whichever it is.
+            wire.codec = envelope.codec.unwrap_or(wire.codec);
         }
+        let read = match envelope.head.outcome {
+            Outcome::Some => (handling.unpack)(&wire, &envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
+            Outcome::None => crate::codec::verify(&wire, &envelope).map(|()| Some(Stored::None)),
+            Outcome::Err | Outcome::Hint => Ok(None),
+        };
+        read.unwrap_or_else(|reject| {
+            self.rejected(reject);
+            None
+        })
     }
 
     /// Counts bytes that could not be used. What another version of the program stored is expected; the rest is said.

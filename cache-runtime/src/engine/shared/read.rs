@@ -225,8 +225,8 @@ impl Call<'_> {
         let refresh = mode == Mode::Refresh;
         let mut listener: Option<Box<dyn Listener>> = None;
         loop {
-            let acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?.pop();
-            let Some(acquired) = acquired else { return super::no_reply().map(|_| unreachable!("it is an error")) };
+            let mut acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?;
+            let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
             if !refresh && Shared::is_live(&acquired.seen, want) {
                 if let Some(stored) = self.decode(shared, want, &acquired.seen, shape.handling()) {
                     return Ok(Err(stored));
