@@ -55,7 +55,12 @@ mod memory;
 mod model;
 mod policy;
 mod record;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "the engine is being built on it")]
+mod redis;
 mod report;
+mod secret;
+mod server;
 mod shape;
 mod site;
 mod stats;
@@ -85,7 +90,7 @@ pub use cache::testing::{TestCache, TestClock};
 pub use cache::warm::{Warm, Warmed};
 pub use codec::Codec;
 pub use config::{
-    Backend, BackendKind, CacheConfig, Endpoint, MAX_TTL, RedisConfig, Resolved, Secret, Server, Topology,
+    Backend, BackendKind, CacheConfig, Endpoint, MAX_TTL, RedisConfig, Resolved, Secret, Server, TlsFiles, Topology,
 };
 pub use engine::direct::Remaining;
 pub use engine::put::Put;
