@@ -58,7 +58,12 @@ mod model;
 mod outbox;
 mod policy;
 mod record;
+#[cfg(feature = "redis")]
+#[allow(dead_code, reason = "the engine is being built on it")]
+mod redis;
 mod report;
+mod secret;
+mod server;
 mod shape;
 mod site;
 mod stats;
@@ -79,7 +84,7 @@ pub use cache::builder::Builder;
 pub use cache::catalogue::{Catalogue, Function, Problem, ProblemKind, Problems, catalogue};
 pub use cache::context::{cache, init};
 pub use cache::handle::Entry;
-pub use cache::insight::{CacheStats, EntryInfo, Info};
+pub use cache::insight::{CacheStats, EntryInfo, Info, ServerInfo};
 pub use cache::keys::Keys;
 pub use cache::operation::{GetOrLoad, IntoValue, Set, SetMany};
 #[cfg(feature = "testing")]
@@ -87,7 +92,7 @@ pub use cache::testing::{TestCache, TestClock};
 pub use cache::warm::{Warm, Warmed};
 pub use codec::Codec;
 pub use config::{
-    Backend, BackendKind, CacheConfig, Endpoint, MAX_TTL, RedisConfig, Resolved, Secret, Server, Topology,
+    Backend, BackendKind, CacheConfig, Endpoint, MAX_TTL, RedisConfig, Resolved, Secret, Server, TlsFiles, Topology,
 };
 pub use engine::direct::Remaining;
 pub use engine::put::Put;

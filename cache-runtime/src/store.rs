@@ -279,6 +279,9 @@ pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
     /// Whether one server holds everything, so that what one op does is atomic over all names.
     fn is_single(&self) -> bool;
 
+    /// Waits for the first connection to each server that is needed.
+    fn ready(&self) -> Answer<'_, Result<(), Error>>;
+
     /// Whether every server answers.
     fn ping(&self) -> Answer<'_, Result<(), Error>>;
 

@@ -2,7 +2,8 @@
 //! stopped. One thread, started by the first wait of the process, which sleeps until the next deadline.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
@@ -10,18 +11,28 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::clock::{Nanos, alive_now};
+use crate::clock::{FOREVER, Nanos, alive_now};
 
 /// Who is to be woken, by deadline and a number of its own.
 type Deadlines = BTreeMap<(Nanos, u64), Waker>;
 
-#[derive(Default)]
+struct Waiting {
+    deadlines: Deadlines,
+    next: u64,
+    /// When the thread looks again by itself. A wait that ended early leaves it as it is, so that waits which hardly ever
+    /// last to their deadline (the answers of servers) do not wake the thread each.
+    looks_at: Nanos,
+}
+
 struct Timer {
-    deadlines: Mutex<(Deadlines, u64)>,
+    waiting: Mutex<Waiting>,
     thread: OnceLock<Option<Thread>>,
 }
 
-static TIMER: Timer = Timer { deadlines: Mutex::new((Deadlines::new(), 0)), thread: OnceLock::new() };
+static TIMER: Timer = Timer {
+    waiting: Mutex::new(Waiting { deadlines: Deadlines::new(), next: 0, looks_at: FOREVER }),
+    thread: OnceLock::new(),
+};
 
 /// Ready from `deadline` on. Dropping it forgets the deadline.
 #[derive(Debug)]
@@ -44,17 +55,20 @@ impl Future for Sleep {
         if alive_now() >= self.deadline {
             return Poll::Ready(());
         }
-        let mut deadlines = TIMER.deadlines.lock();
-        let (all, next) = &mut *deadlines;
-        let id = *self.registered.get_or_insert_with(|| {
-            *next += 1;
-            *next
+        let mut waiting = TIMER.waiting.lock();
+        let id = self.registered.unwrap_or_else(|| {
+            waiting.next += 1;
+            waiting.next
         });
-        let first = all.first_key_value().map(|((at, _), _)| *at);
-        let old = all.insert((self.deadline, id), cx.waker().clone());
-        drop(deadlines);
+        self.registered = Some(id);
+        let too_late = self.deadline < waiting.looks_at;
+        if too_late {
+            waiting.looks_at = self.deadline;
+        }
+        let old = waiting.deadlines.insert((self.deadline, id), cx.waker().clone());
+        drop(waiting);
         drop(old);
-        if first.is_none_or(|first| self.deadline < first) {
+        if too_late {
             TIMER.nudge();
         }
         Poll::Pending
@@ -64,10 +78,22 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Some(id) = self.registered {
-            let waker = TIMER.deadlines.lock().0.remove(&(self.deadline, id));
+            let waker = TIMER.waiting.lock().deadlines.remove(&(self.deadline, id));
             drop(waker);
         }
     }
+}
+
+#[cfg(feature = "redis")]
+/// What `future` gives, unless `deadline` comes first.
+pub(crate) async fn within<F: Future>(deadline: Nanos, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut sleep = Sleep::until(deadline);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| None),
+    })
+    .await
 }
 
 impl Timer {
@@ -98,10 +124,11 @@ impl Timer {
     }
 
     fn take_due(&self, now: Nanos) -> (Vec<Waker>, Option<Nanos>) {
-        let mut deadlines = self.deadlines.lock();
-        let later = deadlines.0.split_off(&(now.saturating_add(1), 0));
-        let due = std::mem::replace(&mut deadlines.0, later);
-        let next = deadlines.0.first_key_value().map(|((at, _), _)| *at);
+        let mut waiting = self.waiting.lock();
+        let later = waiting.deadlines.split_off(&(now.saturating_add(1), 0));
+        let due = std::mem::replace(&mut waiting.deadlines, later);
+        let next = waiting.deadlines.first_key_value().map(|((at, _), _)| *at);
+        waiting.looks_at = next.unwrap_or(FOREVER);
         (due.into_values().collect(), next)
     }
 }
@@ -135,9 +162,9 @@ mod tests {
         let mut sleep = Box::pin(Sleep::until(alive_now() + 3_600_000_000_000));
         assert!(sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         let key = (sleep.deadline, sleep.registered.unwrap_or_default());
-        assert!(TIMER.deadlines.lock().0.contains_key(&key));
+        assert!(TIMER.waiting.lock().deadlines.contains_key(&key));
         drop(sleep);
-        assert!(!TIMER.deadlines.lock().0.contains_key(&key));
+        assert!(!TIMER.waiting.lock().deadlines.contains_key(&key));
     }
 
     struct Unpark(Thread);

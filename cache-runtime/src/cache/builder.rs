@@ -10,7 +10,11 @@ use crate::config::{Backend, BackendKind, CacheConfig, Resolved};
 use crate::engine::core::{Core, Settings, Weigher};
 use crate::error::{Error, ErrorKind};
 use crate::memory::{Bounds, Engine};
+use crate::background::Background;
+use crate::engine::shared::{Bytes, Shared};
 use crate::policy::Buckets;
+use crate::report;
+use crate::store::SharedStore;
 
 /// Builds a [`Cache`]. What is not set here comes from the environment, then from the file, then from the defaults.
 ///
@@ -129,10 +133,19 @@ impl Builder {
     /// # Errors
     ///
     /// [`ErrorKind::Config`] names the setting or variable that cannot be used; [`ErrorKind::Unsupported`] a backend or
-    /// engine that this build does not have. No password is in the text.
-    #[allow(clippy::unused_async, reason = "a shared backend is connected here")]
+    /// engine that this build does not have, or a server that is too old; [`ErrorKind::Denied`] a server that does not
+    /// accept the user or password. No password is in the text. A server that is merely away is no error: the cache is
+    /// built, annotated functions call their source, and it is used when it comes.
     pub async fn build(self) -> Result<Cache, Error> {
-        self.build_now()
+        let cache = self.build_now()?;
+        let Some(shared) = &cache.core.shared else { return Ok(cache) };
+        match shared.store.ready().await {
+            Ok(()) => {}
+            // It may come: until then, annotated functions call their source.
+            Err(error) if error.is_retryable() => report::warn("the shared backend is away at start-up", &error),
+            Err(error) => return Err(error),
+        }
+        Ok(cache)
     }
 
     pub(crate) fn build_now(self) -> Result<Cache, Error> {
@@ -198,12 +211,6 @@ impl Cache {
     }
 
     fn open(resolved: Resolved, weigher: Option<Weigher>, clock: Option<Clock>) -> Result<Self, Error> {
-        if !matches!(resolved.backend, Backend::Memory) && resolved.enabled {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("this version has the memory backend only, and the configuration names `{}`", resolved.backend),
-            ));
-        }
         let settings = Settings {
             prefix: format!("{}:{}:", resolved.prefix, resolved.version).into_bytes().into(),
             engine: resolved.engine,
@@ -216,6 +223,30 @@ impl Cache {
             weigher,
             clock: clock.unwrap_or_else(Clock::machine),
         };
-        Ok(Self { core: Core::new(settings, |_, _| Ok(None))? })
+        let bytes = Bytes::default();
+        let store = if resolved.enabled { store(resolved.backend, resolved.pool_size)? } else { None };
+        let share = |settings: &Settings, background: &Arc<Background>| {
+            let namespace = settings.namespace.as_deref();
+            store.map(|store| Shared::new(store, Arc::clone(background), &settings.prefix, namespace, bytes))
+        };
+        Ok(Self { core: Core::new(settings, share)? })
+    }
+}
+
+/// The backend that other processes share, if there is one. Nothing is connected yet.
+fn store(backend: Backend, connections: Option<u32>) -> Result<Option<Arc<dyn SharedStore>>, Error> {
+    match backend {
+        Backend::Memory => Ok(None),
+        #[cfg(feature = "redis")]
+        Backend::Redis(server) => {
+            let mut connect = crate::redis::Connect::to(server);
+            connect.connections = connections.unwrap_or(connect.connections);
+            Ok(Some(crate::redis::open(connect)?))
+        }
+        other => {
+            let _ = connections;
+            let what = format!("this build cannot keep entries on `{other}`");
+            Err(Error::new(ErrorKind::Unsupported, what))
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Cache;
 use super::operation::{GetOrLoad, IntoValue, Set, SetMany};
 use crate::engine::direct::Remaining;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::key::Key;
 use crate::policy::IntoTtl;
 use crate::shape::Storable;
@@ -41,10 +41,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn get_arc<V: Storable>(&self, key: impl Into<Key>) -> Result<Option<Arc<V>>, Error> {
         let call = self.call();
-        call.get::<V>(&call.direct_key(key)?)
+        let key = call.direct_key(key)?;
+        match call.direct_shared()? {
+            Some(direct) => Ok(direct.get(std::slice::from_ref(&key)).await?.pop().flatten()),
+            None => call.get::<V>(&key),
+        }
     }
 
     /// The values under `keys`, in their order.
@@ -65,7 +68,13 @@ impl Cache {
         keys: impl IntoIterator<Item = impl Into<Key>>,
     ) -> Result<Vec<Option<V>>, Error> {
         let call = self.call();
-        keys.into_iter().map(|key| Ok(call.get::<V>(&call.direct_key(key)?)?.map(Arc::unwrap_or_clone))).collect()
+        let keys: Vec<_> = keys.into_iter().map(|key| call.direct_key(key)).collect::<Result<_, _>>()?;
+        match call.direct_shared()? {
+            Some(direct) => {
+                Ok(direct.get::<V>(&keys).await?.into_iter().map(|found| found.map(Arc::unwrap_or_clone)).collect())
+            }
+            None => keys.iter().map(|key| Ok(call.get::<V>(key)?.map(Arc::unwrap_or_clone))).collect(),
+        }
     }
 
     /// Stores `value` (a `V` or a `&V`) under `key`: `.ttl("5m")`, `.tags(["a"])`, `.namespace("n")`, then `.await`.
@@ -126,10 +135,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn delete(&self, key: impl Into<Key>) -> Result<bool, Error> {
         let call = self.call();
-        call.delete(&call.direct_key(key)?)
+        let key = call.direct_key(key)?;
+        match call.direct_shared()? {
+            Some(direct) => Ok(direct.delete(std::slice::from_ref(&key)).await? > 0),
+            None => call.delete(&key),
+        }
     }
 
     /// Takes the value out: of several concurrent callers one gets it.
@@ -146,10 +158,14 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn pop<V: Storable + Clone>(&self, key: impl Into<Key>) -> Result<Option<V>, Error> {
         let call = self.call();
-        Ok(call.pop::<V>(&call.direct_key(key)?)?.map(Arc::unwrap_or_clone))
+        let key = call.direct_key(key)?;
+        let value = match call.direct_shared()? {
+            Some(direct) => direct.pop::<V>(&key).await?,
+            None => call.pop::<V>(&key)?,
+        };
+        Ok(value.map(Arc::unwrap_or_clone))
     }
 
     /// Whether an entry is there. An absent value that was cached (`None`) counts.
@@ -164,10 +180,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn exists(&self, key: impl Into<Key>) -> Result<bool, Error> {
         let call = self.call();
-        call.exists(&call.direct_key(key)?)
+        let key = call.direct_key(key)?;
+        match call.direct_shared()? {
+            Some(direct) => direct.exists(&key).await,
+            None => call.exists(&key),
+        }
     }
 
     /// Gives an entry another life, counted from now. `false`: it is not there. A zero ttl drops it.
@@ -184,10 +203,13 @@ impl Cache {
     /// # Errors
     ///
     /// The ttl cannot be understood, or the cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn expire(&self, key: impl Into<Key>, ttl: impl IntoTtl) -> Result<bool, Error> {
         let call = self.call();
-        call.expire(&call.direct_key(key)?, ttl.into_ttl()?)
+        let (key, life) = (call.direct_key(key)?, ttl.into_ttl()?);
+        match call.direct_shared()? {
+            Some(direct) => direct.expire(&key, life).await,
+            None => call.expire(&key, life),
+        }
     }
 
     /// How long an entry still lives; `None` where it is not there.
@@ -203,10 +225,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn ttl(&self, key: impl Into<Key>) -> Result<Option<Remaining>, Error> {
         let call = self.call();
-        call.remaining(&call.direct_key(key)?)
+        let key = call.direct_key(key)?;
+        match call.direct_shared()? {
+            Some(direct) => direct.remaining(&key).await,
+            None => call.remaining(&key),
+        }
     }
 
     /// Adds `by` to the counter under `key`, which begins at 0 and then lives for the bucket `Default`. Atomic. Read it
@@ -223,10 +248,13 @@ impl Cache {
     /// # Errors
     ///
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) where the value is not an `i64` or would overflow; it is left as it is.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn incr(&self, key: impl Into<Key>, by: i64) -> Result<i64, Error> {
         let call = self.call();
-        call.count(&call.direct_key(key)?, |count| count.checked_add(by))
+        let key = call.direct_key(key)?;
+        match call.direct_shared()? {
+            Some(direct) => direct.count(&key, by).await,
+            None => call.count(&key, |count| count.checked_add(by)),
+        }
     }
 
     /// [`incr`](Self::incr) by `-by`.
@@ -241,10 +269,14 @@ impl Cache {
     /// # Errors
     ///
     /// As [`incr`](Self::incr).
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn decr(&self, key: impl Into<Key>, by: i64) -> Result<i64, Error> {
         let call = self.call();
-        call.count(&call.direct_key(key)?, |count| count.checked_sub(by))
+        let key = call.direct_key(key)?;
+        match (call.direct_shared()?, by.checked_neg()) {
+            (Some(direct), Some(by)) => direct.count(&key, by).await,
+            (Some(_), None) => Err(Error::new(ErrorKind::WrongType, "the counter would overflow")),
+            (None, _) => call.count(&key, |count| count.checked_sub(by)),
+        }
     }
 
     /// The fresh value under `key`, running `load` when there is none: `.ttl(..)`, `.tags(..)`, then `.await`.

@@ -22,7 +22,12 @@ impl Cache {
     ///
     /// The first item is the error where the cache cannot be used.
     pub fn keys(&self, pattern: impl AsRef<str>) -> Keys {
-        Keys::new(self.call().keys(&Pattern::glob(pattern.as_ref())))
+        let (call, pattern) = (self.call(), Pattern::glob(pattern.as_ref()));
+        match call.direct_shared() {
+            Ok(None) => Keys::new(call.keys(&pattern)),
+            Ok(Some(_)) => Keys::paged(call.to_owned_call(), pattern),
+            Err(error) => Keys::new(Err(error)),
+        }
     }
 
     /// Drops the entries whose keys match a glob and returns how many there were. O(n) in the entries of the cache.
@@ -40,9 +45,14 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn delete_match(&self, pattern: impl AsRef<str>) -> Result<u64, Error> {
-        self.call().delete_match(&Pattern::glob(pattern.as_ref()))
+        let (call, pattern) = (self.call(), Pattern::glob(pattern.as_ref()));
+        // Memoized values are in this process in any case.
+        let here = call.delete_match(&pattern)?;
+        match call.direct_shared()? {
+            Some(direct) => Ok(here + direct.delete_match(&pattern).await?),
+            None => Ok(here),
+        }
     }
 
     /// Labels an entry with more tags. `false`: it is not there.
@@ -60,10 +70,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn tag<M>(&self, key: impl Into<Key>, tags: impl IntoTags<M>) -> Result<bool, Error> {
         let call = self.call();
-        call.tag(&call.direct_key(key)?, &collect(tags)?)
+        let (key, tags) = (call.direct_key(key)?, collect(tags)?);
+        match call.direct_shared()? {
+            Some(direct) => direct.tag(&key, &tags).await,
+            None => call.tag(&key, &tags),
+        }
     }
 
     /// Makes every entry with one of `tags` invalid, and drops the entries of that name. O(1) in what a tag covers.
@@ -82,9 +95,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
-        self.call().invalidate_tags(&collect(tags)?)
+        let (call, tags) = (self.call(), collect(tags)?);
+        call.invalidate_tags(&tags)?;
+        match call.direct_shared()? {
+            Some(direct) => direct.invalidate_tags(&tags).await,
+            None => Ok(()),
+        }
     }
 
     /// [`invalidate`](Self::invalidate), under the name that other systems have for it.
@@ -111,7 +128,12 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn invalidate_keys(&self, keys: impl IntoIterator<Item = impl Into<Key>>) -> Result<u64, Error> {
         let call = self.call();
-        keys.into_iter().try_fold(0, |count, key| Ok(count + u64::from(call.delete(&call.direct_key(key)?)?)))
+        let keys: Vec<_> = keys.into_iter().map(|key| call.direct_key(key)).collect::<Result<_, _>>()?;
+        let here = keys.iter().try_fold(0, |count, key| Ok::<_, Error>(count + u64::from(call.delete(key)?)))?;
+        match call.direct_shared()? {
+            Some(direct) => Ok(here + direct.delete(&keys).await?),
+            None => Ok(here),
+        }
     }
 
     /// [`delete_match`](Self::delete_match), under the name that other systems have for it.
@@ -137,11 +159,15 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate_namespace(&self, namespace: impl AsRef<str>) -> Result<(), Error> {
         let namespace = namespace.as_ref();
         some_text("namespace", namespace)?;
-        self.call().invalidate_namespace(namespace)
+        let call = self.call();
+        call.invalidate_namespace(namespace)?;
+        match call.direct_shared()? {
+            Some(direct) => direct.invalidate_namespace(namespace).await,
+            None => Ok(()),
+        }
     }
 
     /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1).
@@ -158,9 +184,13 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn clear(&self) -> Result<(), Error> {
-        self.call().clear_all()
+        let call = self.call();
+        call.clear_all()?;
+        match call.direct_shared()? {
+            Some(direct) => direct.clear_all().await,
+            None => Ok(()),
+        }
     }
 
     /// Frees the memory of expired and invalidated entries and returns how many there were. They are never served, and

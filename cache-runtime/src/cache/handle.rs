@@ -49,9 +49,8 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate(&self) -> Result<(), Error> {
-        self.target.call().delete(self.target.key()).map(drop)
+        self.target.call().invalidate(self.target.key()).await
     }
 
     /// The value, if it is there. Never loads.
@@ -71,9 +70,10 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn peek_arc(&self) -> Result<Option<Arc<V>>, Error> {
-        self.target.call().required()?;
+        if let Some(direct) = self.target.call().direct_shared()? {
+            return direct.peek(self.target.key(), self.target.handling()).await;
+        }
         let shape: Checked<V, Never, Maybe, Shared> = Checked::new(Handling::MEMOIZABLE);
         Ok(self.target.call().glance(self.target.key(), shape).flatten())
     }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::Cache;
 use crate::engine::direct::{self, DIRECT};
+use crate::engine::shared::write::undelivered;
 use crate::error::Error;
 use crate::key::Key;
 use crate::stats::FunctionStats;
@@ -25,17 +26,31 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn entry_info(&self, key: impl Into<Key>) -> Result<Option<EntryInfo>, Error> {
         let call = self.call();
         let clock = &self.core.settings.clock;
-        Ok(call.record(&call.direct_key(key)?)?.map(|record| EntryInfo {
+        let key = call.direct_key(key)?;
+        if let Some(direct) = call.direct_shared()? {
+            let (now, wall) = (self.core.now(), clock.wall(self.core.now()));
+            return Ok(direct.known(&key).await?.map(|known| {
+                let created = SystemTime::UNIX_EPOCH + Duration::from_millis(known.created_ms);
+                EntryInfo {
+                    created,
+                    expires: known.left.map(|left| wall + left),
+                    hits: known.hits,
+                    last_access: if known.hits == 0 { created } else { clock.wall(known.last_access.min(now)) },
+                    bytes: known.bytes,
+                    load_cost: Duration::from_micros(known.cost_us),
+                }
+            }));
+        }
+        Ok(call.record(&key)?.map(|record| EntryInfo {
             created: clock.wall(record.created),
             expires: (record.expires() != crate::clock::FOREVER).then(|| clock.wall(record.expires())),
             hits: record.hits(),
             last_access: clock.wall(record.last_access()),
             bytes: record.bytes,
-            load_cost: std::time::Duration::from_nanos(record.cost),
+            load_cost: Duration::from_nanos(record.cost),
         }))
     }
 
@@ -65,6 +80,7 @@ impl Cache {
             total.coalesced += stats.coalesced;
             total.errors += stats.errors;
             total.refused += stats.refused;
+            total.rejected += stats.rejected;
             total.unstored += stats.unstored;
             total.degraded += stats.degraded;
             total.takeovers += stats.takeovers;
@@ -95,6 +111,9 @@ impl Cache {
             newest: holdings.newest.map(|at| clock.wall(at)),
             tags: self.core.cells.len() as u64,
             flights: self.core.flights.len() as u64,
+            rejected: total.rejected,
+            undelivered: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.len() as u64),
+            undelivered_total: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.total()),
             background: self.core.background.len() as u64,
             functions,
         }
@@ -112,18 +131,22 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn info(&self) -> Result<Info, Error> {
         self.core.usable()?;
         let settings = &self.core.settings;
+        let server = match &self.core.shared {
+            Some(shared) => Some(shared.store.info().await?.into()),
+            None => None,
+        };
         Ok(Info {
-            backend: "memory",
+            backend: if server.is_some() { "redis" } else { "memory" },
+            server,
             engine: settings.engine,
             prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
             max_items: settings.bounds.max_items,
             max_bytes: settings.bounds.max_bytes,
             enabled: settings.enabled,
-            uptime: std::time::Duration::from_nanos(self.core.now().saturating_sub(self.core.started)),
+            uptime: Duration::from_nanos(self.core.now().saturating_sub(self.core.started)),
         })
     }
 
@@ -139,9 +162,12 @@ impl Cache {
     /// # Errors
     ///
     /// It does not, or the cache was closed.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn ping(&self) -> Result<(), Error> {
-        self.core.usable()
+        self.core.usable()?;
+        match &self.core.shared {
+            Some(shared) => shared.store.ping().await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for background work and closes the cache: annotated functions then call their source, direct calls fail.
@@ -156,11 +182,14 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// None today; a shared backend may fail to say goodbye.
+    /// An invalidation could not be delivered to a shared backend: what it covers is there until it expires.
     pub async fn close(&self) -> Result<(), Error> {
         self.core.background.drain().await;
         self.core.closed.store(true, Ordering::Release);
-        Ok(())
+        let Some(shared) = &self.core.shared else { return Ok(()) };
+        let delivered = shared.outbox.close().await;
+        shared.store.close().await;
+        if delivered { Ok(()) } else { Err(undelivered()) }
     }
 }
 
@@ -179,7 +208,7 @@ pub struct EntryInfo {
     /// Bytes of key and value, roughly.
     pub bytes: u64,
     /// How long it took to load; zero where it was set.
-    pub load_cost: std::time::Duration,
+    pub load_cost: Duration,
 }
 
 /// What a cache holds and did since it was built. See [`Cache::stats`].
@@ -224,6 +253,13 @@ pub struct CacheStats {
     pub tags: u64,
     /// Keys that are being loaded or written through now.
     pub flights: u64,
+    /// Entries of a shared backend whose bytes could not be used.
+    pub rejected: u64,
+    /// Names and patterns whose invalidation waits to be delivered to a shared backend. While there are any, this process does
+    /// not read from it.
+    pub undelivered: u64,
+    /// Invalidations that could not be delivered at once.
+    pub undelivered_total: u64,
     /// Background tasks that run now.
     pub background: u64,
     /// Each annotated function that used this cache, by path.
@@ -243,8 +279,10 @@ impl CacheStats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// `memory`
+    /// `memory` or `redis`.
     pub backend: &'static str,
+    /// What the servers of a shared backend say about themselves.
+    pub server: Option<ServerInfo>,
     /// The map that keeps entries.
     pub engine: crate::memory::Engine,
     /// `prefix:version`
@@ -256,5 +294,30 @@ pub struct Info {
     /// Whether anything is cached.
     pub enabled: bool,
     /// How long it exists.
-    pub uptime: std::time::Duration,
+    pub uptime: Duration,
+}
+
+/// What the servers of a shared backend say about themselves. See [`Info::server`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// `7.0.15`
+    pub version: String,
+    /// `standalone`, `cluster` or `sentinel`.
+    pub mode: &'static str,
+    /// Servers that hold entries.
+    pub shards: u64,
+    /// Keys on them, of all their users.
+    pub keys: u64,
+    /// Bytes that they use.
+    pub used_memory: u64,
+    /// What they evict when they are full: `allkeys-lru`, `noeviction`.
+    pub eviction_policy: String,
+}
+
+impl From<crate::store::ServerInfo> for ServerInfo {
+    fn from(info: crate::store::ServerInfo) -> Self {
+        let crate::store::ServerInfo { version, mode, shards, keys, used_memory, eviction_policy } = info;
+        Self { version, mode, shards, keys, used_memory, eviction_policy }
+    }
 }

@@ -121,10 +121,15 @@ impl<'c, V: Storable, R> Set<'c, V, R> {
 
     options!();
 
-    fn run(self, only_new: bool) -> Result<bool, Error> {
+    async fn run(self, only_new: bool) -> Result<bool, Error> {
         let claim = self.options.finish()?;
         let call = self.cache.call();
-        call.set(&call.direct_key(self.key)?, self.value, &claim, only_new)
+        let key = call.direct_key(self.key)?;
+        match (call.direct_shared()?, only_new) {
+            (None, _) => call.set(&key, self.value, &claim, only_new),
+            (Some(direct), true) => direct.set_nx(&key, &self.value, &claim).await,
+            (Some(direct), false) => direct.set(&[(key, self.value)], &claim).await.map(|()| true),
+        }
     }
 }
 
@@ -132,7 +137,7 @@ impl<'c, V: Storable> IntoFuture for Set<'c, V, ()> {
     type Output = Result<(), Error>;
     type IntoFuture = Operation<'c, Self::Output>;
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.run(false).map(drop) })
+        Box::pin(async move { self.run(false).await.map(drop) })
     }
 }
 
@@ -140,7 +145,7 @@ impl<'c, V: Storable> IntoFuture for Set<'c, V, bool> {
     type Output = Result<bool, Error>;
     type IntoFuture = Operation<'c, Self::Output>;
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.run(true) })
+        Box::pin(async move { self.run(true).await })
     }
 }
 
@@ -168,8 +173,13 @@ impl<'c, V: Storable> IntoFuture for SetMany<'c, V> {
         Box::pin(async move {
             let claim = self.options.finish()?;
             let call = self.cache.call();
-            for (key, value) in self.entries {
-                call.set(&call.direct_key(key)?, value, &claim, false)?;
+            let entries = self.entries.into_iter().map(|(key, value)| Ok((call.direct_key(key)?, value)));
+            let entries = entries.collect::<Result<Vec<_>, Error>>()?;
+            if let Some(direct) = call.direct_shared()? {
+                return direct.set(&entries, &claim).await;
+            }
+            for (key, value) in entries {
+                call.set(&key, value, &claim, false)?;
             }
             Ok(())
         })

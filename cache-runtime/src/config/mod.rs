@@ -6,7 +6,6 @@
 mod check;
 mod env;
 mod file;
-mod secret;
 mod url;
 
 use std::fmt;
@@ -19,8 +18,10 @@ use crate::error::{Error, ErrorKind};
 use crate::memory::Engine;
 
 pub use check::MAX_TTL;
-pub use secret::Secret;
-pub use url::{Backend, Endpoint, Server, Topology};
+pub use url::Backend;
+
+pub use crate::secret::Secret;
+pub use crate::server::{Endpoint, Server, TlsFiles, Topology};
 
 /// One layer of settings; what is `None` is left to the next layer, and in the end to the default.
 ///

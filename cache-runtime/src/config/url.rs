@@ -5,11 +5,11 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::Secret;
 use crate::error::{Error, ErrorKind};
+use crate::secret::Secret;
+use crate::server::{Endpoint, Server, Topology};
 
 const SCHEMES: &str = "`mem://`, `redis://`, `rediss://`, `valkey://`, `redis+cluster://`, `redis+sentinel://`, `unix://`, \
                        and `hybrid+` in front of a Redis one";
@@ -27,49 +27,6 @@ pub enum Backend {
     Redis(Server),
     /// On Redis or Valkey, with a memory of this process in front.
     Hybrid(Server),
-}
-
-/// A Redis or Valkey installation and how to log in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// Which machines, and how they work together.
-    pub topology: Topology,
-    /// Whether the connection is encrypted (`rediss://`).
-    pub tls: bool,
-    /// The ACL user; without one, the default user.
-    pub username: Option<String>,
-    /// The password.
-    pub password: Option<Secret>,
-    /// The database number. Default 0, which is the only one a cluster has.
-    pub database: u32,
-}
-
-/// Machines, and how they work together.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Topology {
-    /// One server.
-    Standalone(Endpoint),
-    /// A cluster, by some of its nodes.
-    Cluster(Vec<Endpoint>),
-    /// A primary that sentinels know under a name.
-    Sentinel {
-        /// The sentinels.
-        sentinels: Vec<Endpoint>,
-        /// The primary's name.
-        master: String,
-    },
-    /// A socket on this machine.
-    Unix(PathBuf),
-}
-
-/// A host and a port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// A name or an address; an IPv6 address is without brackets.
-    pub host: String,
-    /// Default 6379, and 26379 for a sentinel.
-    pub port: u16,
 }
 
 impl Backend {
@@ -299,46 +256,6 @@ impl fmt::Display for Backend {
             Self::Memory => f.write_str("mem://"),
             Self::Redis(server) => server.fmt(f),
             Self::Hybrid(server) => write!(f, "hybrid+{server}"),
-        }
-    }
-}
-
-/// As a URL, without the password.
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let redis = if self.tls { "rediss" } else { "redis" };
-        match &self.topology {
-            Topology::Standalone(_) => write!(f, "{redis}://")?,
-            Topology::Cluster(_) => write!(f, "{redis}+cluster://")?,
-            Topology::Sentinel { .. } => write!(f, "{redis}+sentinel://")?,
-            Topology::Unix(_) => f.write_str("unix://")?,
-        }
-        if self.password.is_some() {
-            write!(f, "{}:***@", self.username.as_deref().unwrap_or_default())?;
-        }
-        let list = |f: &mut fmt::Formatter<'_>, endpoints: &[Endpoint]| {
-            endpoints.iter().enumerate().try_for_each(|(i, endpoint)| {
-                f.write_str(if i > 0 { "," } else { "" })?;
-                endpoint.fmt(f)
-            })
-        };
-        match &self.topology {
-            Topology::Standalone(endpoint) => write!(f, "{endpoint}/{}", self.database),
-            Topology::Cluster(nodes) => list(f, nodes),
-            Topology::Sentinel { sentinels, master } => {
-                list(f, sentinels)?;
-                write!(f, "/{master}/{}", self.database)
-            }
-            Topology::Unix(path) => write!(f, "{}?db={}", path.display(), self.database),
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.host.contains(':') {
-            true => write!(f, "[{}]:{}", self.host, self.port),
-            false => write!(f, "{}:{}", self.host, self.port),
         }
     }
 }

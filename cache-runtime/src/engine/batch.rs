@@ -35,7 +35,7 @@ enum Slot<V> {
 }
 
 /// The right to load an element.
-pub(super) struct Leading {
+pub(crate) struct Leading {
     pub(super) lead: Option<Lead>,
     pub(super) template: u64,
     pub(super) early: Early,
@@ -146,7 +146,7 @@ pub struct Asked<'a, S: BatchCached, K> {
 }
 
 /// An element that was not found at once.
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     pub(super) index: usize,
     pub(super) key: KeyWriter,
     pub(super) early: Early,

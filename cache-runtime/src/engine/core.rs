@@ -81,10 +81,10 @@ impl Core {
     /// `share` makes the backend that other processes share, if there is one.
     pub(crate) fn new(
         settings: Settings,
-        share: impl FnOnce(&Settings, &Arc<Background>) -> Result<Option<Arc<Shared>>, Error>,
+        share: impl FnOnce(&Settings, &Arc<Background>) -> Option<Arc<Shared>>,
     ) -> Result<Arc<Self>, Error> {
         let background = Arc::new(Background::default());
-        let shared = share(&settings, &background)?;
+        let shared = share(&settings, &background);
         let evictions = Arc::new(AtomicU64::new(0));
         let store = Store::new(settings.engine, settings.bounds, &evictions)?;
         Ok(Arc::new(Self {

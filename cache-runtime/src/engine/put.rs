@@ -40,6 +40,10 @@ impl<V> PutTarget<V> {
     pub(crate) fn key(&self) -> &KeyWriter {
         &self.key
     }
+
+    pub(crate) fn handling(&self) -> &Handling<V> {
+        &self.handling
+    }
 }
 
 impl<V: Send + Sync + 'static> PutTarget<V> {

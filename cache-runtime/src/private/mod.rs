@@ -76,9 +76,11 @@ impl<'c> At<'c> {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn invalidate(&self, key: &KeyWriter) -> Result<(), Error> {
-        self.invalidate_now(key)
+        match self.direct_shared()? {
+            Some(direct) => direct.delete(std::slice::from_ref(key)).await.map(drop),
+            None => self.invalidate_now(key),
+        }
     }
 
     /// [`invalidate`](Self::invalidate) for synchronous functions.
@@ -95,9 +97,11 @@ impl<'c> At<'c> {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is asked here")]
     pub async fn peek<S: Cached>(&self, key: &KeyWriter, shape: S) -> Result<Option<S::Out>, Error> {
-        self.peek_now(key, shape)
+        match self.direct_shared()? {
+            Some(direct) => Ok(direct.peek(key, shape.handling()).await?.map(|value| shape.out(value))),
+            None => self.peek_now(key, shape),
+        }
     }
 
     /// [`peek`](Self::peek) for synchronous functions.
@@ -118,9 +122,11 @@ impl<'c> At<'c> {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn clear(&self) -> Result<(), Error> {
-        self.clear_function()
+        match self.direct_shared()? {
+            Some(direct) => direct.clear_function().await,
+            None => self.clear_function(),
+        }
     }
 
     /// [`clear`](Self::clear) for synchronous functions.

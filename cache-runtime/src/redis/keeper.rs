@@ -1,0 +1,285 @@
+//! What is done for a node in the background, by one task on the runtime of whoever first used it: connects, asks every
+//! second who answers, replaces connections that are dead, subscribes and unsubscribes. It rests while the node is not used.
+//!
+//! It holds the node weakly, and ends with it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use redis::{PushInfo, PushKind, Value};
+use tokio::task::JoinHandle;
+
+use super::dial::Login;
+use super::fault;
+use super::link::Link;
+use super::node::{Links, Node, Phase};
+use crate::clock::{Nanos, after, alive_now};
+use crate::error::{Error, ErrorKind};
+use crate::timer::{Sleep, within};
+
+/// How often it is asked who answers.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Ticks without use, after which the keeper rests.
+const RESTS_AFTER: u32 = 10;
+
+/// Between attempts to connect: the first, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Between two rounds at least: nudges that come together are one.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// How long a keeper may be silent before another takes its place: its runtime is not being run.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How soon after the last one another keeper may start.
+const RESTART: Duration = Duration::from_millis(100);
+
+/// Who is at work for a node.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    task: Option<JoinHandle<()>>,
+    /// Which one is at work; those before it end when they notice.
+    generation: u64,
+    started: Nanos,
+    /// When it was last seen at work.
+    beat: Nanos,
+}
+
+impl Keeper {
+    pub(super) fn end(&mut self) {
+        self.generation += 1;
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+/// Starts a keeper unless one is at work. Whether one was started.
+pub(super) fn ensure(node: &Node) -> bool {
+    let mut keeper = node.keeper.lock();
+    let now = alive_now();
+    let silent = now > after(keeper.beat, SILENCE + node.dial.connect_timeout);
+    let at_work = keeper.task.as_ref().is_some_and(|task| !task.is_finished());
+    if at_work && !silent || keeper.task.is_some() && now < after(keeper.started, RESTART) {
+        return false;
+    }
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        node.down(&Error::new(ErrorKind::Unavailable, "no tokio runtime: a server can be used from within one only"));
+        return false;
+    };
+    keeper.end();
+    (keeper.started, keeper.beat) = (now, now);
+    // Whoever comes now waits for the new keeper's first attempt.
+    node.phase.send_if_modified(|phase| {
+        let waits = matches!(phase, Phase::Down(_));
+        if waits {
+            *phase = Phase::Connecting;
+        }
+        waits
+    });
+    keeper.task = Some(runtime.spawn(keep(node.me.clone(), keeper.generation)));
+    true
+}
+
+async fn keep(node: Weak<Node>, generation: u64) {
+    let Some(nudge) = node.upgrade().map(|node| node.nudge.clone()) else { return };
+    let _end = End { node: node.clone(), generation };
+    let (mut backoff, mut unused) = (BACKOFF.0, 0);
+    loop {
+        let pause = {
+            let Some(node) = node.upgrade() else { return };
+            {
+                let mut keeper = node.keeper.lock();
+                if keeper.generation != generation {
+                    return;
+                }
+                keeper.beat = alive_now();
+            }
+            let repaired = repair(&node).await;
+            let used = node.used.swap(false, Ordering::Relaxed) || !node.wakes.is_empty();
+            unused = if used { 0 } else { unused + 1 };
+            match repaired {
+                Ok(()) => {
+                    backoff = BACKOFF.0;
+                    if unused > RESTS_AFTER { Pause::Rest } else { Pause::Tick }
+                }
+                Err(error) => match node.down_unless_up(&error) {
+                    None => return,
+                    Some(true) => Pause::Tick,
+                    Some(false) => {
+                        let pause = jittered(backoff);
+                        backoff = (backoff * 2).min(BACKOFF.1);
+                        Pause::Backoff(pause)
+                    }
+                },
+            }
+        };
+        match pause {
+            // Whoever comes meanwhile nudges, and must not make it an attempt per call.
+            Pause::Backoff(pause) => Sleep::until(after(alive_now(), pause)).await,
+            Pause::Rest => nudge.notified().await,
+            Pause::Tick => {
+                Sleep::until(after(alive_now(), BREATH)).await;
+                let _ = within(after(alive_now(), TICK), nudge.notified()).await;
+            }
+        }
+    }
+}
+
+/// What a keeper waits for.
+enum Pause {
+    /// The next tick, or a nudge.
+    Tick,
+    /// A nudge.
+    Rest,
+    /// The next attempt.
+    Backoff(Duration),
+}
+
+/// A keeper that ends early (its runtime is shut down, or has no I/O) leaves nobody waiting for it.
+struct End {
+    node: Weak<Node>,
+    generation: u64,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let Some(node) = self.node.upgrade() else { return };
+        if node.keeper.lock().generation == self.generation {
+            let what = format!("nobody is connecting to {} at the moment", node.name());
+            let _ = node.down_unless_up(&Error::new(ErrorKind::Unavailable, what));
+        }
+    }
+}
+
+/// A part of a second less, so that many processes do not come back at the same moment.
+fn jittered(pause: Duration) -> Duration {
+    let dice = blake3::hash(&alive_now().to_le_bytes()).as_bytes()[0];
+    pause - pause * u32::from(dice) / 1024
+}
+
+/// Replaces connections that are dead, and asks on the others who answers. An error: there is none.
+async fn repair(node: &Node) -> Result<(), Error> {
+    let old = match &*node.phase.borrow() {
+        Phase::Up(links) => Some(links.clone()),
+        Phase::Closed => return Err(fault::closed()),
+        _ => None,
+    };
+    let deadline = after(alive_now(), node.dial.response_timeout);
+    let old: Vec<Arc<Link>> = old
+        .iter()
+        .flat_map(|links| &links.data)
+        .chain(old.iter().filter_map(|links| links.ear.as_ref()))
+        .cloned()
+        .collect();
+    let asked = join_all(old.iter().map(|link| async {
+        if !link.is_alive() || !link.is_due(alive_now(), TICK) {
+            return Ok(());
+        }
+        match link.ask(deadline).await {
+            Ok(standing) => node.admit(&link.at, standing),
+            // Once may be chance; after the third time the link is dead.
+            Err(_) => Ok(()),
+        }
+    }))
+    .await;
+    asked.into_iter().collect::<Result<(), Error>>()?;
+    let wants_ear = node.listens.load(Ordering::Acquire);
+    let (mut data, mut ear) = (Vec::new(), None);
+    for link in old {
+        match (link.is_alive(), link.is_ear) {
+            (true, true) => ear = Some(link),
+            (true, false) => data.push(link),
+            (false, _) => node.wakes.lost(link.id),
+        }
+    }
+    let missing = node.connections.saturating_sub(data.len());
+    let ears = usize::from(wants_ear && ear.is_none());
+    if missing + ears > 0 {
+        let deadline = after(alive_now(), node.dial.connect_timeout);
+        let late = || fault::late(&node.name());
+        let place = within(deadline, node.target.resolve(&node.dial)).await.unwrap_or_else(|| Err(late()))?;
+        let place = &place;
+        let dialled = join_all((0..missing + ears).map(|n| async move {
+            let connected = within(deadline, connect(node, place, n >= missing, deadline)).await;
+            connected.unwrap_or_else(|| Err(fault::late(place)))
+        }));
+        let mut failed = None;
+        for link in dialled.await {
+            match link {
+                Ok(link) if link.is_ear => ear = Some(link),
+                Ok(link) => data.push(link),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if data.is_empty() {
+            return Err(failed.unwrap_or_else(late));
+        }
+    }
+    if let Some(link) = ear.as_ref().filter(|_| !node.wakes.is_empty()) {
+        let deadline = after(alive_now(), node.dial.response_timeout);
+        // What could not be subscribed is tried again at the next tick.
+        let _ = within(deadline, node.wakes.settle(link, deadline)).await;
+    }
+    node.up(Links { data, ear });
+    Ok(())
+}
+
+/// A connection that is known to lead to a server that can be used.
+async fn connect(node: &Node, place: &super::dial::Place, is_ear: bool, deadline: Nanos) -> Result<Arc<Link>, Error> {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let (wakes, nudge) = (Arc::downgrade(&node.wakes), node.nudge.clone());
+    let pushes = move |push: PushInfo| {
+        let Some(wakes) = wakes.upgrade() else { return };
+        match (push.kind, push.data.first()) {
+            (PushKind::Message, Some(Value::BulkString(channel))) => wakes.message(channel),
+            (PushKind::Disconnection, _) => {
+                wakes.lost(id);
+                nudge.notify_one();
+            }
+            _ => {}
+        }
+    };
+    let (connection, driver) = node.dial.connect(place, Login::Data, pushes).await?;
+    let driver = tokio::spawn(driver).abort_handle();
+    let link = Arc::new(Link::new(id, place.to_string(), is_ear, connection, driver));
+    let standing = link.ask(deadline).await?;
+    node.target.admit(&link.at, standing)?;
+    Ok(link)
+}
+
+impl Node {
+    /// Publishes what is connected.
+    fn up(&self, links: Links) {
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Closed => false,
+            Phase::Up(old) if same(old, &links) => false,
+            _ => {
+                *phase = Phase::Up(Arc::new(links));
+                true
+            }
+        });
+    }
+
+    /// Says that the server is away, unless it is not. Whether it is up; `None`: the node was closed.
+    fn down_unless_up(&self, error: &Error) -> Option<bool> {
+        let is_up = match &*self.phase.borrow() {
+            Phase::Closed => return None,
+            Phase::Up(links) => links.data.iter().any(|link| link.is_alive()),
+            _ => false,
+        };
+        if !is_up {
+            self.down(error);
+        }
+        Some(is_up)
+    }
+}
+
+fn same(a: &Links, b: &Links) -> bool {
+    let ids = |links: &Links| links.data.iter().chain(&links.ear).map(|link| link.id).collect::<Vec<_>>();
+    ids(a) == ids(b)
+}

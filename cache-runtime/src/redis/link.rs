@@ -1,0 +1,199 @@
+//! One connection: sends, waits no longer than asked, and knows who answers. It is never repaired: a link that is dead is
+//! replaced by its node.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, Value, cmd};
+use tokio::task::AbortHandle;
+
+use super::fault;
+use super::info::{Info, Standing, text};
+use super::op::Stamp;
+use crate::clock::{Nanos, after, alive_now};
+use crate::error::{Error, ErrorKind};
+use crate::timer::within;
+
+/// Commands in a row that were not answered in time, after which a connection counts as dead.
+const STRIKES: u32 = 3;
+
+/// How long it counts as known who a server is.
+const TRUST: Duration = Duration::from_secs(3);
+
+/// A connection.
+pub(super) struct Link {
+    /// Unique in the process, never 0.
+    pub(super) id: u64,
+    /// `host:port`, or a path.
+    pub(super) at: String,
+    /// Whether it is there for subscriptions.
+    pub(super) is_ear: bool,
+    connection: MultiplexedConnection,
+    driver: AbortHandle,
+    /// Who answers, as the bytes of a [`Stamp`].
+    identity: AtomicU64,
+    /// When the question was sent whose answer said so.
+    asked: AtomicU64,
+    /// Until when that is trusted.
+    known_until: AtomicU64,
+    strikes: AtomicU32,
+    dead: AtomicBool,
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("at", &self.at).field("alive", &self.is_alive()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Link {
+    pub(super) fn new(
+        id: u64,
+        at: String,
+        is_ear: bool,
+        connection: MultiplexedConnection,
+        driver: AbortHandle,
+    ) -> Self {
+        Self {
+            id,
+            at,
+            is_ear,
+            connection,
+            driver,
+            identity: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+            known_until: AtomicU64::new(0),
+            strikes: AtomicU32::new(0),
+            dead: AtomicBool::new(false),
+            asking: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Whether it can be used, as far as is known. The driver ends with the connection, or with its runtime.
+    pub(super) fn is_alive(&self) -> bool {
+        !self.dead.load(Ordering::Acquire) && !self.driver.is_finished()
+    }
+
+    /// Ends the connection; what waits for an answer fails.
+    pub(super) fn kill(&self) {
+        self.dead.store(true, Ordering::Release);
+        self.driver.abort();
+    }
+
+    /// Who answers.
+    pub(super) fn identity(&self) -> Stamp {
+        self.identity.load(Ordering::Acquire).to_le_bytes()
+    }
+
+    /// Whether it was said recently who answers.
+    pub(super) fn is_known(&self, now: Nanos) -> bool {
+        now < self.known_until.load(Ordering::Acquire)
+    }
+
+    /// Whether it is time to ask again who answers.
+    pub(super) fn is_due(&self, now: Nanos, tick: Duration) -> bool {
+        !self.is_known(now) || now >= after(self.asked.load(Ordering::Acquire), tick)
+    }
+
+    /// Makes it unknown who answers.
+    pub(super) fn forget(&self) {
+        self.known_until.store(0, Ordering::Release);
+    }
+
+    /// The answers to `commands`, sent together. An answer may be an error of the server.
+    pub(super) async fn send(&self, commands: Vec<Cmd>, deadline: Nanos) -> Result<Vec<Value>, Error> {
+        let mut connection = self.connection.clone();
+        if let [command] = &commands[..] {
+            let answer = within(deadline, connection.send_packed_command(command)).await;
+            return self.judge(answer).map(|value| vec![value]);
+        }
+        let count = commands.len();
+        let mut pipeline = Pipeline::with_capacity(count);
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let answer = within(deadline, connection.send_packed_commands(&pipeline, 0, count)).await;
+        let values = self.judge(answer)?;
+        if values.len() == count { Ok(values) } else { Err(fault::nonsense(&self.at)) }
+    }
+
+    pub(super) async fn subscribe(&self, channels: &[&[u8]], deadline: Nanos) -> Result<(), Error> {
+        let mut connection = self.connection.clone();
+        let answer = within(deadline, connection.subscribe(channels)).await;
+        self.judge(answer)
+    }
+
+    pub(super) async fn unsubscribe(&self, channels: &[&[u8]], deadline: Nanos) -> Result<(), Error> {
+        let mut connection = self.connection.clone();
+        let answer = within(deadline, connection.unsubscribe(channels)).await;
+        self.judge(answer)
+    }
+
+    /// Whether an answer came, and what it says of the connection.
+    fn judge<T>(&self, answer: Option<Result<T, redis::RedisError>>) -> Result<T, Error> {
+        match answer {
+            Some(Ok(answer)) => {
+                if self.strikes.load(Ordering::Relaxed) != 0 {
+                    self.strikes.store(0, Ordering::Relaxed);
+                }
+                Ok(answer)
+            }
+            Some(Err(error)) => {
+                if error.is_unrecoverable_error() || error.is_io_error() {
+                    self.kill();
+                }
+                Err(fault::broken(&self.at, &error))
+            }
+            None => {
+                if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES {
+                    self.kill();
+                }
+                Err(fault::late(&self.at))
+            }
+        }
+    }
+
+    /// Asks who answers. What the others who ask at the same time learn is what the first was told.
+    pub(super) async fn ask(&self, deadline: Nanos) -> Result<Standing, Error> {
+        let now = alive_now();
+        let mut info = cmd("INFO");
+        info.arg("server").arg("replication");
+        let answers = self.send(vec![info, cmd("PING")], deadline).await?;
+        let [info, ping] = &answers[..] else { return Err(fault::nonsense(&self.at)) };
+        if let Value::ServerError(error) = info {
+            return Err(fault::refused(&self.at, error).into_error(&self.at));
+        }
+        let standing = Info::parse(text(info).unwrap_or_default()).standing(&self.at)?;
+        if let Value::ServerError(error) = ping {
+            let error = fault::refused(&self.at, error).into_error(&self.at);
+            // A server that cannot save its data says so to a PING, and can still be read.
+            if error.kind() != ErrorKind::ReadOnly {
+                return Err(error);
+            }
+        }
+        self.identity.store(u64::from_le_bytes(standing.identity), Ordering::Release);
+        self.asked.store(now, Ordering::Release);
+        self.known_until.store(after(now, TRUST), Ordering::Release);
+        Ok(standing)
+    }
+
+    /// Asks who answers, unless somebody has just been told.
+    pub(super) async fn ask_if_unknown(&self, deadline: Nanos) -> Result<Option<Standing>, Error> {
+        if self.is_known(alive_now()) {
+            return Ok(None);
+        }
+        let asked = async {
+            let _one = self.asking.lock().await;
+            if self.is_known(alive_now()) { Ok(None) } else { self.ask(deadline).await.map(Some) }
+        };
+        within(deadline, asked).await.unwrap_or_else(|| Err(fault::late(&self.at)))
+    }
+}

@@ -1,0 +1,262 @@
+//! Entries on servers: [`SharedStore`] over Redis 7.0 or later and Valkey, one server or several.
+//!
+//! | file | what lives there |
+//! |---|---|
+//! | `op`, `script` | what an [`Op`] is in the server's language; pure |
+//! | `info`, `fault` | what a server says about itself, and what its errors are in ours; pure |
+//! | `dial`, `tls` | opening a connection |
+//! | `link` | one connection |
+//! | `node`, `keeper` | one server: its connections, its health, and what is done for it in the background |
+//! | `wake` | who waits for which lease |
+//! | `sentinel`, `cluster`, `slot` | which server it is |
+//!
+//! No algorithm of the cache is here: only single commands, each right by itself.
+
+mod dial;
+mod fault;
+mod info;
+mod keeper;
+mod link;
+mod node;
+mod op;
+mod script;
+#[cfg(feature = "redis-sentinel")]
+mod sentinel;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "tls")]
+mod tls;
+mod wake;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Value, cmd};
+
+use self::dial::{Dial, Place};
+use self::info::{Info, text};
+use self::node::{Node, Target};
+use self::op::Job;
+use crate::error::{Error, ErrorKind};
+use crate::server::{Server, TlsFiles, Topology};
+use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, SharedStore};
+
+/// Names that one step of a scan looks at.
+const SCANNED: u32 = 500;
+
+/// What to connect to, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Connect {
+    /// Which servers.
+    pub(crate) server: Server,
+    /// Connections to each server; at least 1.
+    pub(crate) connections: u32,
+    /// How long connecting may take.
+    pub(crate) connect_timeout: Duration,
+    /// How long an answer may take.
+    pub(crate) response_timeout: Duration,
+    /// The files of an encrypted connection.
+    pub(crate) tls: TlsFiles,
+}
+
+impl Connect {
+    /// With the defaults.
+    pub(crate) fn to(server: Server) -> Self {
+        Self {
+            server,
+            connections: 2,
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_millis(500),
+            tls: TlsFiles::default(),
+        }
+    }
+}
+
+/// Entries on servers. Dropping it closes it.
+pub(crate) struct Redis {
+    layout: Layout,
+    mode: &'static str,
+}
+
+enum Layout {
+    One(Arc<Node>),
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Redis");
+        match &self.layout {
+            Layout::One(node) => out.field("node", node),
+        };
+        out.finish()
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Checks the settings. Nothing is connected before the first use; see [`Redis::ready`].
+///
+/// # Errors
+///
+/// [`ErrorKind::Config`] names a setting that cannot be used, [`ErrorKind::Unsupported`] a feature that this build lacks.
+pub(crate) fn open(connect: Connect) -> Result<Arc<Redis>, Error> {
+    let Connect { server, connections, connect_timeout, response_timeout, tls } = connect;
+    let missing = |feature: &str, what: &str| {
+        let what = format!("{what} needs the feature `{feature}` of cache-runtime, which this build does not have");
+        Err(Error::new(ErrorKind::Unsupported, what))
+    };
+    if server.tls && !cfg!(feature = "tls") {
+        return missing("tls", "an encrypted connection (`rediss://`)");
+    }
+    if let Some(setting) = tls.first().filter(|_| !server.tls) {
+        let what = format!("{setting}: the connection is not encrypted; use a `rediss://` URL");
+        return Err(Error::new(ErrorKind::Config, what));
+    }
+    let dial = Arc::new(Dial {
+        username: server.username,
+        password: server.password,
+        database: server.database,
+        #[cfg(feature = "tls")]
+        tls: if server.tls { Some(tls::Tls::load(&tls)?) } else { None },
+        connect_timeout,
+        response_timeout,
+    });
+    let connections = connections.max(1) as usize;
+    let one = |place| Layout::One(Node::new(Target::Fixed { place, in_cluster: false }, dial.clone(), connections));
+    let (layout, mode) = match server.topology {
+        Topology::Standalone(endpoint) => (one(Place::Tcp(endpoint)), "standalone"),
+        Topology::Unix(path) => (one(Place::Unix(path)), "standalone"),
+        #[cfg(feature = "redis-sentinel")]
+        Topology::Sentinel { sentinels, master } => {
+            let sentinels = sentinels.into_iter().map(Place::Tcp).collect();
+            let target = Target::Sentinel(sentinel::Sentinel { sentinels, master });
+            (Layout::One(Node::new(target, dial, connections)), "sentinel")
+        }
+        #[cfg(not(feature = "redis-sentinel"))]
+        Topology::Sentinel { .. } => return missing("redis-sentinel", "a `redis+sentinel://` URL"),
+        Topology::Cluster(_) => return missing("redis-cluster", "a `redis+cluster://` URL"),
+    };
+    Ok(Arc::new(Redis { layout, mode }))
+}
+
+impl Redis {
+    /// Waits for the first connection to each server that is needed.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none: see [`ErrorKind`]. Connecting goes on in the background all the same.
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
+        match &self.layout {
+            Layout::One(node) => node.ready().await,
+        }
+    }
+
+    fn end(&self) {
+        match &self.layout {
+            Layout::One(node) => node.close(),
+        }
+    }
+
+    /// All servers that hold entries.
+    async fn nodes(&self) -> Result<Vec<Arc<Node>>, Error> {
+        match &self.layout {
+            Layout::One(node) => Ok(vec![node.clone()]),
+        }
+    }
+}
+
+impl SharedStore for Redis {
+    fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>> {
+        Box::pin(async move {
+            match &self.layout {
+                Layout::One(node) => {
+                    let jobs: Vec<Job<'_>> = ops.iter().map(Job::Op).collect();
+                    let replies = node.run(&jobs, true, false).await;
+                    replies.into_iter().map(|reply| reply.map_err(|fault| fault.into_error(&node.name()))).collect()
+                }
+            }
+        })
+    }
+
+    fn scan<'s>(&'s self, glob: &'s [u8], from: Cursor) -> Answer<'s, Result<Page, Error>> {
+        Box::pin(async move {
+            let nodes = self.nodes().await?;
+            let Some(node) = nodes.get(from.shard) else { return Ok(Page::default()) };
+            let mut scan = cmd("SCAN");
+            scan.arg(from.at).arg("MATCH").arg(glob).arg("COUNT").arg(SCANNED);
+            let mut answers = node.ask(vec![scan]).await?;
+            let (at, names) = answers.pop().and_then(page).ok_or_else(|| fault::nonsense(&node.name()))?;
+            let next = match at {
+                0 if from.shard + 1 >= nodes.len() => None,
+                0 => Some(Cursor { shard: from.shard + 1, at: 0 }),
+                at => Some(Cursor { shard: from.shard, at }),
+            };
+            Ok(Page { names, next })
+        })
+    }
+
+    fn listen(&self, lease: &Name) -> Answer<'_, Result<Box<dyn Listener>, Error>> {
+        let lease = lease.clone();
+        Box::pin(async move {
+            let ear = match &self.layout {
+                Layout::One(node) => node.listen(&lease).await?,
+            };
+            Ok(Box::new(ear) as Box<dyn Listener>)
+        })
+    }
+
+    fn ready(&self) -> Answer<'_, Result<(), Error>> {
+        Box::pin(Self::ready(self))
+    }
+
+    fn is_single(&self) -> bool {
+        matches!(self.layout, Layout::One(_))
+    }
+
+    fn ping(&self) -> Answer<'_, Result<(), Error>> {
+        Box::pin(async move {
+            for node in self.nodes().await? {
+                node.ask(vec![cmd("PING")]).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn info(&self) -> Answer<'_, Result<ServerInfo, Error>> {
+        Box::pin(async move {
+            let mut all = ServerInfo { mode: self.mode, ..ServerInfo::default() };
+            for node in self.nodes().await? {
+                let mut info = cmd("INFO");
+                info.arg("server").arg("memory").arg("keyspace");
+                let answers = node.ask(vec![info]).await?;
+                let info = answers.first().and_then(text).ok_or_else(|| fault::nonsense(&node.name()))?;
+                let info = Info::parse(info);
+                all.shards += 1;
+                all.keys += info.keys();
+                all.used_memory += info.number("used_memory");
+                if all.version.is_empty() {
+                    all.version = info.version().to_owned();
+                    all.eviction_policy = info.get("maxmemory_policy").to_owned();
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async move { self.end() })
+    }
+}
+
+/// Where a scan goes on, and what it has found.
+fn page(answer: Value) -> Option<(u64, Vec<Vec<u8>>)> {
+    let Value::Array(parts) = answer else { return None };
+    let Ok([Value::BulkString(at), Value::Array(names)]) = <[Value; 2]>::try_from(parts) else { return None };
+    let name = |name| if let Value::BulkString(name) = name { Some(name) } else { None };
+    Some((std::str::from_utf8(&at).ok()?.parse().ok()?, names.into_iter().map(name).collect::<Option<_>>()?))
+}

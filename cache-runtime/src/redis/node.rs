@@ -1,0 +1,378 @@
+//! One server: its connections, whether it can be used, and the commands on their way to it. What goes on in the
+//! background is in `keeper`.
+//!
+//! A node that is *down* fails at once, until its keeper has reached the server again. Whoever finds that no keeper is at
+//! work (its runtime is gone, or is not being run) starts one on the runtime it is on.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redis::cmd;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::dial::{Dial, Place};
+use super::fault::{self, Fault};
+use super::keeper::{self, Keeper};
+use super::link::Link;
+use super::op::{self, Job};
+use super::wake::{Ear, Wakes};
+use crate::clock::{Nanos, after, alive_now};
+use crate::error::{Error, ErrorKind};
+use crate::store::{Name, Reply};
+use crate::timer::within;
+
+/// Batches on their way to one server.
+const IN_FLIGHT: usize = 1024;
+
+/// Time on top of a timeout, for what is not waiting.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// Which server a node is.
+#[derive(Debug)]
+pub(super) enum Target {
+    /// The one that is there. `in_cluster`: as a part of a cluster, or on its own.
+    Fixed { place: Place, in_cluster: bool },
+    /// The one that the sentinels name.
+    #[cfg(feature = "redis-sentinel")]
+    Sentinel(super::sentinel::Sentinel),
+}
+
+/// The connections of a node that is up.
+#[derive(Debug)]
+pub(super) struct Links {
+    /// Never empty.
+    pub(super) data: Vec<Arc<Link>>,
+    /// What is subscribed; there once somebody has listened.
+    pub(super) ear: Option<Arc<Link>>,
+}
+
+/// How a node is doing.
+#[derive(Clone, Debug)]
+pub(super) enum Phase {
+    /// Nobody has used it.
+    Idle,
+    /// The first attempt to connect, or the first after a loss, is under way: worth waiting for.
+    Connecting,
+    Up(Arc<Links>),
+    /// The last attempt failed.
+    Down(Arc<Error>),
+    Closed,
+}
+
+/// One server.
+pub(super) struct Node {
+    pub(super) target: Target,
+    pub(super) dial: Arc<Dial>,
+    pub(super) connections: usize,
+    pub(super) phase: watch::Sender<Phase>,
+    pub(super) keeper: Mutex<Keeper>,
+    /// Has the keeper look after the node now.
+    pub(super) nudge: Arc<Notify>,
+    /// Whether it was used since the keeper last looked.
+    pub(super) used: AtomicBool,
+    /// Whether somebody has listened.
+    pub(super) listens: AtomicBool,
+    pub(super) wakes: Arc<Wakes>,
+    pub(super) me: Weak<Self>,
+    permits: Semaphore,
+    turn: AtomicUsize,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("target", &self.target)
+            .field("phase", &*self.phase.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Node {
+    pub(super) fn new(target: Target, dial: Arc<Dial>, connections: usize) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            target,
+            dial,
+            connections,
+            phase: watch::Sender::new(Phase::Idle),
+            keeper: Mutex::default(),
+            nudge: Arc::default(),
+            used: AtomicBool::new(false),
+            listens: AtomicBool::new(false),
+            wakes: Arc::default(),
+            me: me.clone(),
+            permits: Semaphore::new(IN_FLIGHT),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// Ends all connections and the keeper.
+    pub(super) fn close(&self) {
+        if let Phase::Up(links) = self.phase.send_replace(Phase::Closed) {
+            links.data.iter().chain(&links.ear).for_each(|link| link.kill());
+        }
+        self.permits.close();
+        self.keeper.lock().end();
+        self.wakes.close();
+    }
+
+    /// Whether the server can be used, once that is known.
+    pub(super) async fn ready(&self) -> Result<(), Error> {
+        self.links(|links| links.data.iter().any(|link| link.is_alive())).await.map(drop)
+    }
+
+    /// Does jobs in one round trip, one answer for each. `merge`: whether reads side by side become one MGET. `asking`:
+    /// whether the server has to be told that the slot is on its way to it.
+    pub(super) async fn run(&self, jobs: &[Job<'_>], merge: bool, asking: bool) -> Vec<Result<Reply, Fault>> {
+        if jobs.is_empty() {
+            return Vec::new();
+        }
+        match self.try_run(jobs, merge, asking).await {
+            Ok(replies) => replies,
+            Err(error) => jobs.iter().map(|_| Err(error.again().into())).collect(),
+        }
+    }
+
+    async fn try_run(&self, jobs: &[Job<'_>], merge: bool, asking: bool) -> Result<Vec<Result<Reply, Fault>>, Error> {
+        let (link, deadline) = self.link().await?;
+        let permit = within(deadline, self.permits.acquire()).await;
+        let _permit = permit.ok_or_else(|| fault::crowded(&link.at))?.map_err(|_| fault::closed())?;
+        let stamp = link.identity();
+        let mut commands = Vec::with_capacity(jobs.len());
+        let shares = shares(jobs, merge);
+        for share in shares.iter().filter(|share| !op::is_nothing(&share[0])) {
+            if asking {
+                commands.push(cmd("ASKING"));
+            }
+            commands.push(if share.len() > 1 { op::read_all(share) } else { op::command(&share[0], stamp) });
+        }
+        let answers = if commands.is_empty() { Vec::new() } else { link.send(commands, deadline).await? };
+        let mut answers = answers.into_iter().skip(usize::from(asking)).step_by(1 + usize::from(asking));
+        // Who answers may have become known anew meanwhile; what another accepted is missing then.
+        let stamp = link.identity();
+        let mut replies = Vec::with_capacity(jobs.len());
+        for share in shares {
+            if op::is_nothing(&share[0]) {
+                replies.push(Ok(Reply::Count(0)));
+                continue;
+            }
+            let answer = answers.next().ok_or_else(|| fault::nonsense(&link.at))?;
+            match share {
+                [job] => replies.push(op::reply(job, answer, stamp, &link.at)),
+                _ => replies.append(&mut op::replies(share, answer, stamp, &link.at)),
+            }
+        }
+        if replies.iter().any(|reply| matches!(reply, Err(Fault::Demoted(_)))) {
+            // Finds out who it is before it is used again.
+            link.forget();
+            self.nudge.notify_one();
+        }
+        Ok(replies)
+    }
+
+    /// The answers to commands that stand for no op.
+    pub(super) async fn ask(&self, commands: Vec<redis::Cmd>) -> Result<Vec<redis::Value>, Error> {
+        let (link, deadline) = self.link().await?;
+        let answers = link.send(commands, deadline).await?;
+        match answers
+            .iter()
+            .find_map(|answer| if let redis::Value::ServerError(error) = answer { Some(error) } else { None })
+        {
+            Some(error) => Err(fault::refused(&link.at, error).into_error(&link.at)),
+            None => Ok(answers),
+        }
+    }
+
+    /// Hears the end of a lease from now on.
+    pub(super) async fn listen(&self, lease: &Name) -> Result<Ear, Error> {
+        if !self.listens.swap(true, Ordering::AcqRel) {
+            self.nudge.notify_one();
+        }
+        let ear = self.wakes.enter(lease, self.nudge.clone());
+        let has_ear = |links: &Links| links.ear.as_ref().is_some_and(|link| link.is_alive());
+        let links = self.links(has_ear).await?;
+        let link = links.ear.as_ref().ok_or_else(fault::closed)?;
+        if !self.wakes.is_on(lease, link) {
+            let deadline = self.deadline();
+            let settled = within(deadline, self.wakes.settle(link, deadline)).await;
+            settled.unwrap_or_else(|| Err(fault::late(&link.at)))?;
+            if !self.wakes.is_on(lease, link) {
+                return Err(fault::lost(&link.at));
+            }
+        }
+        Ok(ear)
+    }
+
+    /// Until when what begins now must be answered.
+    fn deadline(&self) -> Nanos {
+        after(alive_now(), self.dial.response_timeout)
+    }
+
+    /// A connection to use, one after the other, and until when. It is known who answers on it.
+    async fn link(&self) -> Result<(Arc<Link>, Nanos), Error> {
+        self.used.store(true, Ordering::Relaxed);
+        let links = self.links(|links| links.data.iter().any(|link| link.is_alive())).await?;
+        let deadline = self.deadline();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut from_turn = (0..links.data.len()).map(|n| &links.data[turn.wrapping_add(n) % links.data.len()]);
+        let link = from_turn.find(|link| link.is_alive()).cloned().ok_or_else(|| fault::lost(&links.data[0].at))?;
+        if !link.is_known(alive_now()) {
+            // The keeper has not been at work: the node was idle, or its runtime is not being run.
+            self.wake_keeper();
+            if let Some(standing) = link.ask_if_unknown(deadline).await? {
+                self.admit(&link.at, standing)?;
+            }
+        }
+        Ok((link, deadline))
+    }
+
+    /// Connections that will do, as soon as there are any.
+    async fn links(&self, will_do: impl Fn(&Links) -> bool) -> Result<Arc<Links>, Error> {
+        let check = |phase: &Phase| match phase {
+            Phase::Up(links) if will_do(links) => Some(Ok(links.clone())),
+            Phase::Down(error) => Some(Err(error.again())),
+            Phase::Closed => Some(Err(fault::closed())),
+            Phase::Up(_) | Phase::Idle | Phase::Connecting => None,
+        };
+        let known = check(&self.phase.borrow());
+        match known {
+            Some(Err(error)) if error.kind() == ErrorKind::Closed => return Err(error),
+            Some(Err(error)) => {
+                if !self.wake_keeper() {
+                    return Err(error);
+                }
+            }
+            Some(links) => return links,
+            None => {
+                self.begin_again();
+                self.wake_keeper();
+            }
+        }
+        let mut phase = self.phase.subscribe();
+        let deadline = after(alive_now(), self.dial.connect_timeout + SLACK);
+        let waited = async {
+            loop {
+                if let Some(known) = check(&phase.borrow_and_update()) {
+                    return known;
+                }
+                if phase.changed().await.is_err() {
+                    return Err(fault::closed());
+                }
+            }
+        };
+        within(deadline, waited).await.unwrap_or_else(|| Err(fault::late(&self.name())))
+    }
+
+    /// Has those who come now wait for the next attempt, where all connections are dead or there never was one.
+    fn begin_again(&self) {
+        self.phase.send_if_modified(|phase| {
+            let over = match phase {
+                Phase::Idle => true,
+                Phase::Up(links) => !links.data.iter().any(|link| link.is_alive()),
+                _ => false,
+            };
+            if over {
+                *phase = Phase::Connecting;
+            }
+            over
+        });
+    }
+
+    /// Has the keeper look after the node, or starts one. Whether one was started.
+    fn wake_keeper(&self) -> bool {
+        self.nudge.notify_one();
+        keeper::ensure(self)
+    }
+
+    /// Refuses a server that is not what the node is for.
+    pub(super) fn admit(&self, at: &str, standing: super::info::Standing) -> Result<(), Error> {
+        let judged = self.target.admit(at, standing);
+        if let Err(error) = &judged {
+            self.down(error);
+        }
+        judged
+    }
+
+    /// Nobody waits for this server from now on.
+    pub(super) fn down(&self, error: &Error) {
+        let mut links = None;
+        self.phase.send_if_modified(|phase| {
+            if matches!(phase, Phase::Closed) {
+                return false;
+            }
+            if let Phase::Up(old) = std::mem::replace(phase, Phase::Down(Arc::new(error.again()))) {
+                links = Some(old);
+            }
+            true
+        });
+        for link in links.iter().flat_map(|links| links.data.iter().chain(&links.ear)) {
+            link.kill();
+            self.wakes.lost(link.id);
+        }
+    }
+
+    /// What the node is called in an error before it is connected.
+    pub(super) fn name(&self) -> String {
+        match &self.target {
+            Target::Fixed { place, .. } => place.to_string(),
+            #[cfg(feature = "redis-sentinel")]
+            Target::Sentinel(sentinel) => sentinel.to_string(),
+        }
+    }
+}
+
+/// What each command does: one job, or reads side by side where they may be `merge`d.
+fn shares<'j, 'o>(jobs: &'j [Job<'o>], merge: bool) -> Vec<&'j [Job<'o>]> {
+    let mut shares = Vec::with_capacity(jobs.len());
+    let mut rest = jobs;
+    while !rest.is_empty() {
+        let reads = rest.iter().take_while(|job| merge && op::is_read(job)).count();
+        let (share, tail) = rest.split_at(reads.max(1));
+        shares.push(share);
+        rest = tail;
+    }
+    shares
+}
+
+impl Target {
+    /// Where the server is now.
+    #[allow(clippy::unused_async, reason = "sentinels are asked, where they are compiled in")]
+    pub(super) async fn resolve(&self, dial: &Dial) -> Result<Place, Error> {
+        match self {
+            Self::Fixed { place, .. } => {
+                let _ = dial;
+                Ok(place.clone())
+            }
+            #[cfg(feature = "redis-sentinel")]
+            Self::Sentinel(sentinel) => sentinel.primary(dial).await,
+        }
+    }
+
+    /// Whether a server is one that this can be.
+    pub(super) fn admit(&self, at: &str, standing: super::info::Standing) -> Result<(), Error> {
+        let in_cluster = matches!(self, Self::Fixed { in_cluster: true, .. });
+        match (standing.is_cluster, in_cluster) {
+            (true, false) => {
+                let what = format!("{at} is a node of a cluster, which has a URL of its own: `redis+cluster://`");
+                return Err(Error::new(ErrorKind::Config, what));
+            }
+            (false, true) => {
+                let what = format!("{at} is not a node of a cluster: use `redis://`");
+                return Err(Error::new(ErrorKind::Config, what));
+            }
+            _ => {}
+        }
+        if !standing.is_primary {
+            return Err(Error::new(ErrorKind::ReadOnly, format!("{at} is a replica")));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! What has to happen at once on the server: short Lua texts, sent whole with each call, so that none is ever missing
+//! there. All keys of one call are in one slot.
+//!
+//! `pcall` where a foreign key of another type may lie under our name: it then compares as missing, and is overwritten.
+
+/// KEYS cell · ARGV nonce and stamp, stamp, ms or nothing for ever
+pub(super) const ENSURE: &str = "\
+local v=redis.pcall('GET',KEYS[1])
+if type(v)=='string' and #v==24 and v:sub(17)==ARGV[2] then
+if ARGV[3]=='' then redis.call('PERSIST',KEYS[1]) else redis.call('PEXPIRE',KEYS[1],ARGV[3],'GT') end
+return v end
+if ARGV[3]=='' then redis.call('SET',KEYS[1],ARGV[1]) else redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[3]) end
+return ARGV[1]";
+
+/// KEYS lease · ARGV token and stamp, ms
+pub(super) const RENEW: &str = "\
+if redis.pcall('GET',KEYS[1])==ARGV[1] then return redis.call('PEXPIRE',KEYS[1],ARGV[2]) end
+return 0";
+
+/// KEYS lease · ARGV token and stamp
+pub(super) const RELEASE: &str = "\
+local n=0
+if redis.pcall('GET',KEYS[1])==ARGV[1] then n=redis.call('UNLINK',KEYS[1]) end
+redis.call('PUBLISH',KEYS[1],'')
+return n";
+
+/// KEYS entry, side, lease · ARGV token and stamp, what the entry becomes, what the side becomes (nothing: dropped), ms or
+/// nothing for ever, `1` to drop where the lease is lost
+pub(super) const FILL: &str = "\
+local n=0
+if redis.pcall('GET',KEYS[3])==ARGV[1] then n=1
+local function put(k,v) if ARGV[4]=='' then redis.call('SET',k,v) else redis.call('SET',k,v,'PX',ARGV[4]) end end
+put(KEYS[1],ARGV[2])
+if ARGV[3]=='' then redis.call('UNLINK',KEYS[2]) else put(KEYS[2],ARGV[3]) end
+redis.call('UNLINK',KEYS[3])
+elseif ARGV[5]=='1' then redis.call('UNLINK',KEYS[1],KEYS[2]) end
+redis.call('PUBLISH',KEYS[3],'')
+return n";
+
+/// KEYS entry, side, lease, and the name that is compared, if one is · ARGV stamp, what must be there (nothing: it must be
+/// missing), `set` or `drop`, what the entry becomes, what the side becomes, `keep` or ms or nothing for ever, `1` to drop
+/// the lease
+pub(super) const REPLACE: &str = "\
+if KEYS[4] then local v=redis.pcall('GET',KEYS[4])
+if type(v)~='string' or v:sub(-8)~=ARGV[1] then v='' end
+if v~=ARGV[2] then return 0 end end
+if ARGV[3]=='drop' then redis.call('UNLINK',KEYS[1],KEYS[2]) else
+local t=ARGV[6]
+if t=='keep' then t=redis.call('PTTL',KEYS[1])
+if t==-2 then t=redis.call('PTTL',KEYS[2]) end
+if t==-2 then return 0 end
+if t==-1 then t='' else t=math.max(t,1) end end
+local function put(k,v) if t=='' then redis.call('SET',k,v) else redis.call('SET',k,v,'PX',t) end end
+put(KEYS[1],ARGV[4])
+if ARGV[5]=='' then redis.call('UNLINK',KEYS[2]) else put(KEYS[2],ARGV[5]) end end
+if ARGV[7]=='1' then redis.call('UNLINK',KEYS[3]) end
+return 1";
+
+/// KEYS entry, side · ARGV envelope and stamp, how much. The sum is a text: a number of Lua is exact to 53 bits only.
+pub(super) const COUNT: &str = "\
+if redis.pcall('GET',KEYS[2])~=ARGV[1] then return false end
+redis.call('INCRBY',KEYS[1],ARGV[2])
+return redis.call('GET',KEYS[1])";
+
+/// KEYS cell · ARGV nonce and stamp that must be there, nonce and stamp that it becomes, ms or nothing for ever
+pub(super) const SWAP: &str = "\
+if redis.pcall('GET',KEYS[1])~=ARGV[1] then redis.call('UNLINK',KEYS[1]) return 0 end
+redis.call('SET',KEYS[1],ARGV[2],'KEEPTTL')
+if ARGV[3]=='' then redis.call('PERSIST',KEYS[1]) else redis.call('PEXPIRE',KEYS[1],ARGV[3],'GT') end
+return 1";
+
+/// KEYS name. PERSIST alone does not tell a name that lives for ever from one that is not there.
+pub(super) const PERSIST: &str = "\
+redis.call('PERSIST',KEYS[1])
+return redis.call('EXISTS',KEYS[1])";
