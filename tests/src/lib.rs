@@ -1,6 +1,10 @@
-//! What the integration tests share: a table of rows that counts who reads it, and ways to wait without sleeping.
+//! What the integration tests share: a table of rows that counts who reads it, ways to wait without sleeping, real Redis
+//! servers with a faulty network in between, and processes of our own. Servers and processes know nothing of the framework.
 
 pub mod guide;
+pub mod process;
+pub mod redis;
+mod wait;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{RwLock, RwLockWriteGuard};
+
+pub use wait::eventually;
 
 /// A row of a [`Source`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,0 +1,23 @@
+//! Real Redis servers for tests, alone, as a cluster, or under sentinels, and a proxy that counts and breaks what passes
+//! between a client and a server. Nothing here knows the framework; see `cache-runtime/src/redis` for what it tests.
+//!
+//! Each server is a `redis-server` of the test's own, on a free port of the loopback interface, in a folder that goes with
+//! it. A server that is not ours is never looked at: ours are told apart by a socket in their folder.
+
+mod certificate;
+mod client;
+mod cluster;
+mod migration;
+mod options;
+mod port;
+mod program;
+mod proxy;
+mod resp;
+mod sentinel;
+mod server;
+
+pub use cluster::{Cluster, ClusterOptions};
+pub use options::Options;
+pub use proxy::{Corrupt, Proxy};
+pub use sentinel::{Sentinel, SentinelOptions};
+pub use server::{Server, Snapshot};
