@@ -1,6 +1,7 @@
 //! Building a cache: settings in code over the environment over a file, checked once.
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,16 @@ impl Builder {
         enforce_tenant_isolation(bool) => enforce_tenant_isolation;
         /// Connections to a shared backend.
         pool_size(u32) => pool_size;
+        /// How long connecting to a server may take. Default 1 s.
+        connect_timeout(Duration) => connect_timeout;
+        /// How long a server's answer may take. Default 500 ms.
+        response_timeout(Duration) => response_timeout;
+        /// Whose certificates to trust on a `rediss://` connection: a PEM file. Default: whose the system trusts.
+        tls_ca(impl Into<PathBuf>) => tls_ca;
+        /// Our own certificate, where the server asks for one: a PEM file.
+        tls_cert(impl Into<PathBuf>) => tls_cert;
+        /// The private key of our certificate: a PEM file.
+        tls_key(impl Into<PathBuf>) => tls_key;
         /// The map that keeps entries in memory.
         engine(Engine) => engine;
     }
