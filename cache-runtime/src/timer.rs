@@ -2,8 +2,7 @@
 //! stopped. One thread, started by the first wait of the process, which sleeps until the next deadline.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll, Waker};
 use std::thread::Thread;
@@ -87,9 +86,9 @@ impl Drop for Sleep {
 #[cfg(feature = "redis")]
 /// What `future` gives, unless `deadline` comes first.
 pub(crate) async fn within<F: Future>(deadline: Nanos, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+    let mut future = std::pin::pin!(future);
     let mut sleep = Sleep::until(deadline);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Pin::new(&mut sleep).poll(cx).map(|()| None),
     })

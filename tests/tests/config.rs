@@ -30,7 +30,7 @@ fn with_nothing_set_it_is_memory_with_the_documented_defaults() {
 #[test]
 fn every_variable_is_read() {
     let config = resolved(&[
-        ("CACHE_URL", "redis://u:p@h:1/2"),
+        ("CACHE_URL", "rediss://u:p@h:1/2"),
         ("CACHE_BACKEND", "hybrid"),
         ("CACHE_PREFIX", "shop"),
         ("CACHE_VERSION", "v2"),
@@ -44,8 +44,17 @@ fn every_variable_is_read() {
         ("CACHE_STATS", "off"),
         ("ENFORCE_TENANT_ISOLATION", "1"),
         ("REDIS_POOL_SIZE", "8"),
+        ("CACHE_CONNECT_TIMEOUT", "2s"),
+        ("CACHE_RESPONSE_TIMEOUT", "100ms"),
+        ("CACHE_TLS_CA", "/a/ca.pem"),
+        ("CACHE_TLS_CERT", "/a/cert.pem"),
+        ("CACHE_TLS_KEY", "/a/key.pem"),
     ]);
-    assert_eq!(config.backend.to_string(), "hybrid+redis://u:***@h:1/2");
+    assert_eq!(config.backend.to_string(), "hybrid+rediss://u:***@h:1/2");
+    let timeouts = (config.connect_timeout.as_millis(), config.response_timeout.as_millis());
+    assert_eq!(timeouts, (2_000, 100));
+    let files = [config.tls.ca, config.tls.cert, config.tls.key].map(|file| file.expect("set").display().to_string());
+    assert_eq!(files, ["/a/ca.pem", "/a/cert.pem", "/a/key.pem"]);
     assert_eq!((config.prefix.as_str(), config.version.as_str()), ("shop", "v2"));
     assert_eq!(config.namespace.as_deref(), Some("team:7"));
     assert_eq!(config.ttl_short, Duration::from_millis(250));
@@ -122,6 +131,10 @@ fn a_variable_that_does_not_parse_is_an_error_that_names_it() {
         ("CACHE_STATS", "2", "neither `true` nor `false`"),
         ("ENFORCE_TENANT_ISOLATION", "", "set to nothing"),
         ("REDIS_POOL_SIZE", "0", "0 is not allowed"),
+        ("CACHE_CONNECT_TIMEOUT", "0", "timeout of 0"),
+        ("CACHE_RESPONSE_TIMEOUT", "1h", "10 minutes"),
+        ("CACHE_RESPONSE_TIMEOUT", "fast", "digit"),
+        ("CACHE_TLS_CA", "", "set to nothing"),
         ("REDIS_HOST", "a/b", "host"),
         ("REDIS_HOST", "10.0.0", "host"),
         ("REDIS_PORT", "0", "1 to 65535"),
@@ -158,6 +171,13 @@ fn a_field_that_cannot_be_used_is_an_error_that_names_it() {
         (CacheConfig { max_items: Some(0), ..base() }, "max_items: 0"),
         (CacheConfig { max_bytes: Some(0), ..base() }, "max_bytes: 0"),
         (CacheConfig { pool_size: Some(0), ..base() }, "pool_size: 0"),
+        (CacheConfig { connect_timeout: Some(Duration::ZERO), ..base() }, "connect_timeout: a timeout of 0"),
+        (CacheConfig { response_timeout: Some(Duration::MAX), ..base() }, "response_timeout: the timeout is longer"),
+        (CacheConfig { tls_ca: Some("ca.pem".into()), ..base() }, "tls_ca: the connection is not encrypted"),
+        (
+            CacheConfig { url: Some("redis://h".into()), tls_key: Some("key.pem".into()), ..base() },
+            "tls_key: the connection is not encrypted",
+        ),
         (
             CacheConfig { redis: RedisConfig { host: Some("a b".into()), ..Default::default() }, ..base() },
             "redis.host: the host",
@@ -261,6 +281,14 @@ fn urls_that_can_be_read() {
         let backend: Backend = url.parse().unwrap_or_else(|error| panic!("{url}: {error}"));
         assert_eq!(backend.to_string(), expected, "{url}");
     }
+}
+
+/// A cache that is taken off its server for a while keeps what was said of the server.
+#[test]
+fn files_of_an_encrypted_connection_do_not_contradict_an_explicit_memory() {
+    let config =
+        env(&[("CACHE_BACKEND", "memory"), ("CACHE_TLS_CA", "ca.pem")]).expect("fine").resolve().expect("fine");
+    assert_eq!(config.backend, Backend::Memory);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Building a cache: settings in code over the environment over a file, checked once.
 
 use std::any::Any;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +85,16 @@ impl Builder {
         enforce_tenant_isolation(bool) => enforce_tenant_isolation;
         /// Connections to a shared backend.
         pool_size(u32) => pool_size;
+        /// How long connecting to a server may take. Default 1 s.
+        connect_timeout(Duration) => connect_timeout;
+        /// How long a server's answer may take. Default 500 ms.
+        response_timeout(Duration) => response_timeout;
+        /// Whose certificates to trust on a `rediss://` connection: a PEM file. Default: whose the system trusts.
+        tls_ca(impl Into<PathBuf>) => tls_ca;
+        /// Our own certificate, where the server asks for one: a PEM file.
+        tls_cert(impl Into<PathBuf>) => tls_cert;
+        /// The private key of our certificate: a PEM file.
+        tls_key(impl Into<PathBuf>) => tls_key;
         /// The map that keeps entries in memory.
         engine(Engine) => engine;
     }
@@ -211,6 +222,7 @@ impl Cache {
     }
 
     fn open(resolved: Resolved, weigher: Option<Weigher>, clock: Option<Clock>) -> Result<Self, Error> {
+        let store = if resolved.enabled { store(&resolved)? } else { None };
         let settings = Settings {
             prefix: format!("{}:{}:", resolved.prefix, resolved.version).into_bytes().into(),
             engine: resolved.engine,
@@ -224,7 +236,6 @@ impl Cache {
             clock: clock.unwrap_or_else(Clock::machine),
         };
         let bytes = Bytes::default();
-        let store = if resolved.enabled { store(resolved.backend, resolved.pool_size)? } else { None };
         let share = |settings: &Settings, background: &Arc<Background>| {
             let namespace = settings.namespace.as_deref();
             store.map(|store| Shared::new(store, Arc::clone(background), &settings.prefix, namespace, bytes))
@@ -234,17 +245,18 @@ impl Cache {
 }
 
 /// The backend that other processes share, if there is one. Nothing is connected yet.
-fn store(backend: Backend, connections: Option<u32>) -> Result<Option<Arc<dyn SharedStore>>, Error> {
-    match backend {
+fn store(resolved: &Resolved) -> Result<Option<Arc<dyn SharedStore>>, Error> {
+    match &resolved.backend {
         Backend::Memory => Ok(None),
         #[cfg(feature = "redis")]
-        Backend::Redis(server) => {
-            let mut connect = crate::redis::Connect::to(server);
-            connect.connections = connections.unwrap_or(connect.connections);
-            Ok(Some(crate::redis::open(connect)?))
-        }
+        Backend::Redis(server) => Ok(Some(crate::redis::open(crate::redis::Connect {
+            server: server.clone(),
+            connections: resolved.pool_size.unwrap_or(crate::redis::CONNECTIONS),
+            connect_timeout: resolved.connect_timeout,
+            response_timeout: resolved.response_timeout,
+            tls: resolved.tls.clone(),
+        })?)),
         other => {
-            let _ = connections;
             let what = format!("this build cannot keep entries on `{other}`");
             Err(Error::new(ErrorKind::Unsupported, what))
         }

@@ -33,6 +33,19 @@ pub(super) fn ttl(name: &str, ttl: Duration) -> Result<(), Error> {
     Ok(())
 }
 
+/// Longest wait for a server: a caller who waits longer has been forgotten.
+const MAX_TIMEOUT: Duration = Duration::from_secs(600);
+
+pub(super) fn timeout(name: &str, timeout: Duration) -> Result<(), Error> {
+    if timeout.is_zero() {
+        return refuse(name, "a timeout of 0 would let nothing succeed; use at least `1ms`");
+    }
+    if timeout > MAX_TIMEOUT {
+        return refuse(name, "the timeout is longer than 10 minutes");
+    }
+    Ok(())
+}
+
 pub(super) fn count(name: &str, number: u64) -> Result<(), Error> {
     if number == 0 { refuse(name, "0 is not allowed; use 1 or more") } else { Ok(()) }
 }

@@ -47,6 +47,11 @@ impl CacheConfig {
             stats: env.parse(&["CACHE_STATS"], switch)?,
             enforce_tenant_isolation: env.parse(&["ENFORCE_TENANT_ISOLATION"], switch)?,
             pool_size: env.parse(&["REDIS_POOL_SIZE"], |text| positive(whole(text)?))?,
+            connect_timeout: env.timeout("CACHE_CONNECT_TIMEOUT")?,
+            response_timeout: env.timeout("CACHE_RESPONSE_TIMEOUT")?,
+            tls_ca: env.parse(&["CACHE_TLS_CA"], |text| Ok(text.into()))?,
+            tls_cert: env.parse(&["CACHE_TLS_CERT"], |text| Ok(text.into()))?,
+            tls_key: env.parse(&["CACHE_TLS_KEY"], |text| Ok(text.into()))?,
             ..Self::default()
         };
         // Used only when no URL is set, and therefore read only then: Kubernetes sets some of these by itself.
@@ -88,9 +93,21 @@ impl Env<'_> {
     }
 
     fn ttl(&self, names: &[&str]) -> Result<Option<Duration>, Error> {
+        self.duration(names, check::ttl)
+    }
+
+    fn timeout(&self, name: &str) -> Result<Option<Duration>, Error> {
+        self.duration(&[name], check::timeout)
+    }
+
+    fn duration(
+        &self,
+        names: &[&str],
+        check: fn(&str, Duration) -> Result<(), Error>,
+    ) -> Result<Option<Duration>, Error> {
         self.read(names, |name, text| {
-            let ttl = parse_duration(text).map_err(|what| Error::new(ErrorKind::Config, format!("{name}: {what}")))?;
-            check::ttl(name, ttl).map(|()| ttl)
+            let span = parse_duration(text).map_err(|what| Error::new(ErrorKind::Config, format!("{name}: {what}")))?;
+            check(name, span).map(|()| span)
         })
     }
 }

@@ -9,6 +9,7 @@ mod file;
 mod url;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -79,6 +80,18 @@ pub struct CacheConfig {
     pub enforce_tenant_isolation: Option<bool>,
     /// Connections to Redis. Default: the backend's own.
     pub pool_size: Option<u32>,
+    /// How long connecting to a server may take. Default 1 s.
+    #[serde(deserialize_with = "file::duration")]
+    pub connect_timeout: Option<Duration>,
+    /// How long a server's answer may take. Default 500 ms.
+    #[serde(deserialize_with = "file::duration")]
+    pub response_timeout: Option<Duration>,
+    /// Whose certificates to trust on a `rediss://` connection: a PEM file. Default: whose the system trusts.
+    pub tls_ca: Option<PathBuf>,
+    /// Our own certificate, where the server asks for one: a PEM file. Default: none.
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of `tls_cert`: a PEM file.
+    pub tls_key: Option<PathBuf>,
     /// Which map holds memory's entries: `quick_cache` or `moka`. Default `quick_cache`.
     #[serde(deserialize_with = "file::engine")]
     pub engine: Option<Engine>,
@@ -154,6 +167,12 @@ pub struct Resolved {
     pub enforce_tenant_isolation: bool,
     /// Connections to Redis; at least 1.
     pub pool_size: Option<u32>,
+    /// How long connecting to a server may take.
+    pub connect_timeout: Duration,
+    /// How long a server's answer may take.
+    pub response_timeout: Duration,
+    /// The files of an encrypted connection. Whether they can be read is seen when the cache is built.
+    pub tls: TlsFiles,
     /// Which map holds memory's entries.
     pub engine: Engine,
 }
@@ -182,6 +201,11 @@ impl CacheConfig {
             stats: self.stats.or(lower.stats),
             enforce_tenant_isolation: self.enforce_tenant_isolation.or(lower.enforce_tenant_isolation),
             pool_size: pool_size.or(lower.any_pool_size()),
+            connect_timeout: self.connect_timeout.or(lower.connect_timeout),
+            response_timeout: self.response_timeout.or(lower.response_timeout),
+            tls_ca: self.tls_ca.or(lower.tls_ca),
+            tls_cert: self.tls_cert.or(lower.tls_cert),
+            tls_key: self.tls_key.or(lower.tls_key),
             engine: self.engine.or(lower.engine),
             redis: self.redis.or(lower.redis),
         }
@@ -193,11 +217,16 @@ impl CacheConfig {
     ///
     /// [`ErrorKind::Config`], with the name of the setting, if one cannot be used: a bad URL (the part is named, nothing of
     /// the URL is shown), a ttl of zero or over 100 years, a capacity or pool size of zero, a prefix, version or namespace
-    /// that is empty, longer than 64 characters or has a character with a meaning, or a `backend` that contradicts the URL.
+    /// that is empty, longer than 64 characters or has a character with a meaning, a `backend` that contradicts the URL, a timeout of
+    /// zero or over 10 minutes, or TLS files for a connection that is not encrypted.
     pub fn resolve(self) -> Result<Resolved, Error> {
         let ttl = |name: &str, ttl: Option<Duration>, default: u64| {
             let ttl = ttl.unwrap_or(Duration::from_secs(default));
             check::ttl(name, ttl).map(|()| ttl)
+        };
+        let timeout = |name: &str, timeout: Option<Duration>, default: u64| {
+            let timeout = timeout.unwrap_or(Duration::from_millis(default));
+            check::timeout(name, timeout).map(|()| timeout)
         };
         let max_items = self.max_items.unwrap_or(10_000);
         check::count("max_items", max_items)?;
@@ -218,6 +247,9 @@ impl CacheConfig {
             stats: self.stats.unwrap_or(true),
             enforce_tenant_isolation: self.enforce_tenant_isolation.unwrap_or(false),
             pool_size,
+            connect_timeout: timeout("connect_timeout", self.connect_timeout, 1_000)?,
+            response_timeout: timeout("response_timeout", self.response_timeout, 500)?,
+            tls: self.tls_files(),
             engine: self.engine.unwrap_or_default(),
         })
     }
@@ -234,6 +266,14 @@ impl CacheConfig {
             }
             None => Backend::Memory,
         };
+        // An explicit `memory` is how a cache is taken off its server for a while: what was said of the server may stay.
+        let is_encrypted = match &backend {
+            Backend::Memory => self.backend == Some(BackendKind::Memory),
+            Backend::Redis(server) | Backend::Hybrid(server) => server.tls,
+        };
+        if let Some(setting) = self.tls_files().first().filter(|_| !is_encrypted) {
+            return refuse(format!("{setting}: the connection is not encrypted; use a `rediss://` URL"));
+        }
         match (self.backend, backend) {
             (None, backend) => Ok(backend),
             (Some(BackendKind::Memory), _) => Ok(Backend::Memory),
@@ -245,6 +285,10 @@ impl CacheConfig {
                 refuse(format!("backend is `{kind}` and the URL is `mem://`; change one of them"))
             }
         }
+    }
+
+    fn tls_files(&self) -> TlsFiles {
+        TlsFiles { ca: self.tls_ca.clone(), cert: self.tls_cert.clone(), key: self.tls_key.clone() }
     }
 
     fn any_prefix(&self) -> Option<String> {
@@ -325,6 +369,9 @@ impl fmt::Debug for CacheConfig {
             .field("stats", &self.stats)
             .field("enforce_tenant_isolation", &self.enforce_tenant_isolation)
             .field("pool_size", &self.pool_size)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("response_timeout", &self.response_timeout)
+            .field("tls", &self.tls_files())
             .field("engine", &self.engine)
             .field("redis", &self.redis)
             .finish()

@@ -59,6 +59,9 @@ fn target(details: &str) -> Option<Endpoint> {
 }
 
 fn said(at: &impl fmt::Display, code: &str, details: &str) -> Error {
+    // What a script may not do is a plain error.
+    let of_script = ["The user executing the script can't", "ACL failure"].iter().any(|text| details.starts_with(text));
+    let code = if of_script { "NOPERM" } else { code };
     let (kind, what) = match code {
         "NOAUTH" => (ErrorKind::Denied, "asks for a password"),
         "WRONGPASS" => (ErrorKind::Denied, "does not accept the user name or the password"),
@@ -141,10 +144,17 @@ pub(super) fn unopened(at: &impl fmt::Display, error: io::Error) -> Error {
 
 #[cfg(feature = "tls")]
 fn tls(at: &impl fmt::Display, error: &(dyn StdError + 'static)) -> Option<Error> {
+    use std::sync::Arc;
+
     use tokio_rustls::rustls::Error as Tls;
 
     let mut next = Some(error);
     while let Some(error) = next {
+        // `redis` keeps the cause behind an `Arc`, which is an error of its own.
+        let error = match error.downcast_ref::<Arc<dyn StdError + Send + Sync>>() {
+            Some(shared) => &**shared as &(dyn StdError + 'static),
+            None => error,
+        };
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls = inner.and_then(|inner| inner.downcast_ref::<Tls>()).or_else(|| error.downcast_ref::<Tls>());
         if let Some(tls) = tls {

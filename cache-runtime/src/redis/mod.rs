@@ -11,6 +11,21 @@
 //! | `sentinel`, `cluster`, `slot` | which server it is |
 //!
 //! No algorithm of the cache is here: only single commands, each right by itself.
+//!
+//! # What a user of the server must be allowed
+//!
+//! Names and channels begin with the cache's prefix and version. This is all, and nothing of it is too much; a test runs
+//! everything as this user, and sees that each part of it is needed:
+//!
+//! ```text
+//! ACL SETUSER cache on >password ~svc:v1:* &svc:v1:* -@all
+//!     +info +ping +get +mget +set +unlink +eval +pexpire +persist +pttl +exists +incrby
+//!     +publish +subscribe +unsubscribe +scan
+//! ```
+//!
+//! A database other than 0 needs `+select` too, and a cluster `+cluster|slots +asking`. `HELLO` and `AUTH`, which are sent
+//! first, are open to everybody; `CLIENT SETINFO` is not sent. At a sentinel the user, where it asks for one, needs
+//! `+sentinel|get-master-addr-by-name`. `SCAN` shows the names of others that share the server: it cannot be limited.
 
 mod dial;
 mod fault;
@@ -45,6 +60,9 @@ use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, 
 /// Names that one step of a scan looks at.
 const SCANNED: u32 = 500;
 
+/// Connections to each server, unless the configuration says how many.
+pub(crate) const CONNECTIONS: u32 = 2;
+
 /// What to connect to, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Connect {
@@ -62,10 +80,11 @@ pub(crate) struct Connect {
 
 impl Connect {
     /// With the defaults.
+    #[cfg(test)]
     pub(crate) fn to(server: Server) -> Self {
         Self {
             server,
-            connections: 2,
+            connections: CONNECTIONS,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_millis(500),
             tls: TlsFiles::default(),
