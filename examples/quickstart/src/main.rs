@@ -39,7 +39,10 @@ struct Options {
     /// Tasks that send requests at the same time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     tasks: u64,
-    /// The map that keeps the entries
+    /// Where entries are kept: `mem://`, `redis://localhost:6379`, `redis+cluster://..`, `redis+sentinel://..`
+    #[arg(long, default_value = "mem://")]
+    url: String,
+    /// The map that keeps the entries in memory
     #[arg(long, value_enum, default_value = "quick_cache")]
     engine: EngineName,
     /// Users in the database, with ten orders each
@@ -88,8 +91,14 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         EngineName::QuickCache => Engine::QuickCache,
         EngineName::Moka => Engine::Moka,
     };
-    let cache = Cache::builder().url("mem://").engine(engine).max_items(100_000).build().await?;
+    let cache = Cache::builder().url(&options.url).engine(engine).max_items(100_000).prefix("quickstart");
+    // The database is a new one in each run, and a server may still have the entries of the last.
+    let cache = cache.version(format!("run-{:016x}", fastrand::u64(..))).build().await?;
     cache_runtime::init(cache.clone())?;
+    match cache.info().await {
+        Ok(info) => println!("Entries are kept in: {}", info.backend),
+        Err(error) => println!("No server answers there, so every call goes to the database: {error}"),
+    }
 
     // 3. The load, without and with the cache.
     let check = Arc::new(Check::new(size.users, size.orgs));
@@ -126,7 +135,9 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     }
     println!();
     table::print_catalogue(&cache_runtime::catalogue());
-    cache.close().await?;
+    if let Err(error) = cache.close().await {
+        println!("\n{error}");
+    }
 
     if without.stale + with.stale > 0 {
         println!("\nSTALE READS. For example:");
