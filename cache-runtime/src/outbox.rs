@@ -170,7 +170,11 @@ impl Outbox {
         background: &Background,
     ) -> Result<u64, Error> {
         let parcel = self.parcel(what, background);
-        let delivered = deliver(&*self.store, &parcel.what).await;
+        let mut delivered = deliver(&*self.store, &parcel.what).await;
+        if delivered.as_ref().is_err_and(Error::is_retryable) {
+            // Once more: a server that is away fails at once, and one that was slow may have caught up.
+            delivered = deliver(&*self.store, &parcel.what).await;
+        }
         if delivered.is_ok() {
             parcel.arrived();
         }

@@ -98,9 +98,9 @@ impl Call<'_> {
             if let Some(acquired) = &acquired
                 && mode == Mode::Read
                 && let Some(stored) = self.decode(shared, &want, &acquired.seen, shape.handling())
-                && let Some(ret) = shape.revive(stored.clone())
+                && let Some(ret) = shape.revive(stored)
             {
-                lead.land(Landing::Shared { stored, late: true }, &CellSet::default(), |_| ());
+                lead.land(Landing::Nothing, &CellSet::default(), |_| ());
                 core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
                 found.push((wanted.index, Ok(ret)));
                 continue;

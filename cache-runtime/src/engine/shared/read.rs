@@ -98,8 +98,9 @@ impl Call<'_> {
                 match self.granted(shared, mode, &mut want, shape, patience).await {
                     Ok(Ok(grant)) => Some(grant),
                     Ok(Err(stored)) => {
-                        // Somebody else has stored it meanwhile; those who joined get it too.
-                        lead.land(Landing::Shared { stored: stored.clone(), late: true }, &CellSet::default(), |_| ());
+                        // Somebody else has stored it meanwhile. Those who joined look by themselves: they may have come after
+                        // a write that this call's look was too early to see.
+                        lead.land(Landing::Nothing, &CellSet::default(), |_| ());
                         match shape.revive(stored) {
                             Some(ret) => {
                                 core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
