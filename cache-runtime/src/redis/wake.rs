@@ -8,14 +8,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::link::Link;
-use crate::clock::Nanos;
+use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::store::{Answer, Listener, Name};
+use crate::timer::Sleep;
+
+/// How long a listener waits on a node that has ended.
+const OVER: Duration = Duration::from_millis(100);
 
 /// The channels of one server.
 #[derive(Default)]
@@ -56,7 +61,7 @@ impl Wakes {
             missed: false,
         });
         channel.listeners += 1;
-        Ear { signal: channel.signal.subscribe(), name: name.clone(), wakes: self.clone(), nudge }
+        Ear { signal: channel.signal.subscribe(), is_over: false, name: name.clone(), wakes: self.clone(), nudge }
     }
 
     /// Whether messages of a channel come in on this link.
@@ -148,6 +153,7 @@ impl Wakes {
 /// Hears one channel.
 pub(super) struct Ear {
     signal: watch::Receiver<()>,
+    is_over: bool,
     name: Name,
     wakes: Arc<Wakes>,
     /// Has the channel unsubscribed in the background.
@@ -157,8 +163,13 @@ pub(super) struct Ear {
 impl Listener for Ear {
     fn woken(&mut self) -> Answer<'_, ()> {
         Box::pin(async move {
-            // An error is the end of the node: nothing will come, so nothing is waited for.
-            let _ = self.signal.changed().await;
+            if self.signal.changed().await.is_err() {
+                // The node has ended and nothing will come. Said at once, and then slowly: whoever asks in a loop is not
+                // to turn in it.
+                if std::mem::replace(&mut self.is_over, true) {
+                    Sleep::until(after(alive_now(), OVER)).await;
+                }
+            }
         })
     }
 }

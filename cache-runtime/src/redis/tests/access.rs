@@ -74,7 +74,7 @@ async fn everything(redis: &Redis) -> Result<(), Error> {
 }
 
 /// The user in the module's documentation.
-fn documented_user() -> Vec<String> {
+pub(super) fn documented_user() -> Vec<String> {
     let lines = include_str!("../mod.rs").lines().skip_while(|line| !line.contains("ACL SETUSER")).map_while(|line| {
         let line = line.strip_prefix("//! ")?;
         (line != "```").then_some(line)

@@ -1,6 +1,8 @@
 //! The module against real servers, which the tests start themselves and which end with them.
 
 mod access;
+#[cfg(feature = "redis-cluster")]
+mod clusters;
 mod health;
 mod listening;
 mod ops;
