@@ -110,8 +110,9 @@ impl Cluster {
     }
 
     pub(super) fn close(&self) {
+        let map = self.map.write();
         self.closed.store(true, Ordering::Release);
-        self.map.read().nodes.iter().for_each(|member| member.node.close());
+        map.nodes.iter().for_each(|member| member.node.close());
     }
 
     pub(super) async fn ready(&self) -> Result<(), Error> {
@@ -249,6 +250,9 @@ impl Cluster {
         debug_assert!(known.iter().all(|member| member.endpoint != endpoint));
         let target = Target::Fixed { place: Place::Tcp(endpoint.clone()), in_cluster: true };
         let node = Node::new(target, self.dial.clone(), self.connections);
+        if self.closed.load(Ordering::Acquire) {
+            node.close();
+        }
         Arc::new(Member { number: NEXT.fetch_add(1, Ordering::Relaxed), endpoint, node })
     }
 
@@ -375,9 +379,6 @@ impl Cluster {
                 nodes.len() - 1
             });
             slots[usize::from(first)..=usize::from(last)].fill(index as u16);
-        }
-        if self.closed.load(Ordering::Acquire) {
-            nodes.iter().for_each(|member| member.node.close());
         }
         *map = Arc::new(Map { version: map.version + 1, slots: slots.into(), nodes });
     }

@@ -371,6 +371,11 @@ impl Target {
         }
     }
 
+    /// Whether somebody else says where it is, and may name another server at any time.
+    pub(super) fn is_named(&self) -> bool {
+        !matches!(self, Self::Fixed { .. })
+    }
+
     /// Whether a server is one that this can be.
     pub(super) fn admit(&self, at: &str, standing: super::info::Standing) -> Result<(), Error> {
         let in_cluster = matches!(self, Self::Fixed { in_cluster: true, .. });

@@ -35,6 +35,8 @@ struct Channel {
     listeners: usize,
     /// The link whose subscription was confirmed; 0 if none was.
     on: u64,
+    /// Whether the server has been told, or may have been, that nobody listens.
+    leaving: bool,
     /// Whether messages may have been missed since.
     missed: bool,
 }
@@ -58,6 +60,7 @@ impl Wakes {
             signal: watch::Sender::new(()),
             listeners: 0,
             on: 0,
+            leaving: false,
             missed: false,
         });
         channel.listeners += 1;
@@ -66,7 +69,7 @@ impl Wakes {
 
     /// Whether messages of a channel come in on this link.
     pub(super) fn is_on(&self, name: &Name, link: &Link) -> bool {
-        self.channels.lock().get(name).is_some_and(|channel| channel.on == link.id)
+        self.channels.lock().get(name).is_some_and(|channel| channel.on == link.id && !channel.leaving)
     }
 
     /// Makes what is subscribed on a link what is listened to.
@@ -77,16 +80,16 @@ impl Wakes {
             match (channel.listeners, channel.on == link.id) {
                 (0, false) => return false,
                 (0, true) => {
-                    // From here on it counts as unsubscribed: who wants it meanwhile subscribes anew, after us.
-                    channel.on = 0;
+                    // Whoever wants it from here on subscribes anew, after us, even if we are given up halfway.
+                    channel.leaving = true;
                     unwanted.push(name.clone());
                 }
-                (_, false) => {
-                    // On a link that ended without a word, with its runtime.
-                    channel.missed |= channel.on != 0;
+                (_, true) if !channel.leaving => {}
+                (_, is_on) => {
+                    // It was on a link that ended without a word, with its runtime.
+                    channel.missed |= !is_on && channel.on != 0;
                     wanted.push(name.clone());
                 }
-                (_, true) => {}
             }
             true
         });
@@ -109,6 +112,7 @@ impl Wakes {
             for name in &wanted {
                 if let Some(channel) = channels.get_mut(name) {
                     channel.on = link.id;
+                    channel.leaving = false;
                     if std::mem::take(&mut channel.missed) {
                         channel.signal.send_replace(());
                     }
@@ -129,6 +133,7 @@ impl Wakes {
     pub(super) fn lost(&self, link: u64) {
         for channel in self.channels.lock().values_mut().filter(|channel| channel.on == link) {
             channel.on = 0;
+            channel.leaving = false;
             channel.missed = true;
             channel.signal.send_replace(());
         }

@@ -301,3 +301,37 @@ async fn databases_are_apart() {
     assert_eq!(one(&first, Op::Read(name("e"))).await, Reply::Bytes(Some(b"x".to_vec())));
     assert_eq!(first.info().await.unwrap().keys, 2);
 }
+
+/// A test of a program that stops its clock: answers still take as long as they take.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_clock_of_the_runtime_does_not_matter() {
+    let server = Redisd::start(&[]);
+    let redis = server.open();
+    redis.ready().await.unwrap();
+    for _ in 0..50 {
+        one(&redis, store("x")).await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_rest_it_is_asked_first_who_answers() {
+    let (server, other) = (Redisd::start(&[]), Redisd::start(&[]));
+    let redis = server.open();
+    one(&redis, store("old")).await;
+    let stored: Vec<u8> = server.command(&["GET", "e"]);
+    other.command_of::<()>(&[b"SET", b"e", &stored]);
+    let infos = || super::server::calls(&server, "info");
+    until("it rests", async || {
+        let before = infos();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        // One of them is our own.
+        infos() == before + 1
+    })
+    .await;
+    server.command::<()>(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]);
+    until("it has synced", async || server.command::<String>(&["INFO", "replication"]).contains("link_status:up"))
+        .await;
+    server.command::<()>(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(server.command::<Vec<u8>>(&["GET", "e"]), stored);
+    assert_eq!(one(&redis, Op::Read(name("e"))).await, Reply::Bytes(None));
+}

@@ -5,6 +5,7 @@ mod access;
 mod clusters;
 mod health;
 mod listening;
+mod nonsense;
 mod ops;
 #[cfg(feature = "redis-sentinel")]
 mod sentinels;

@@ -174,13 +174,13 @@ pub(super) async fn one(redis: &Redis, op: Op) -> Reply {
 
 /// Waits until something is true.
 pub(super) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    for _ in 0..400 {
+    for _ in 0..1_200 {
         if check().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    panic!("after 10 s still not: {what}");
+    panic!("after 30 s still not: {what}");
 }
 
 /// How much a server was asked for since it began, by command: `cmdstat_get:calls=3,..`
