@@ -114,6 +114,9 @@ pub(super) fn broken(at: &impl fmt::Display, error: &RedisError) -> Error {
     }
     match error.code() {
         Some(code) => match said(at, code, error.detail().unwrap_or_default()) {
+            _ if error.detail().is_some_and(|detail| detail.contains("no permissions")) => {
+                said(at, "NOPERM", error.detail().unwrap_or_default())
+            }
             // Before anybody has logged in, the one plain `ERR` is about the database.
             plain if code == "ERR" => {
                 Error::new(ErrorKind::Config, format!("{at} has no such database or does not let us use it"))

@@ -70,7 +70,11 @@ pub(super) fn ensure(node: &Node) -> bool {
         return false;
     }
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        node.down(&Error::new(ErrorKind::Unavailable, "no tokio runtime: a server can be used from within one only"));
+        // A keeper that rests is silent too, and is not in the way of those who have no runtime of their own.
+        if !at_work {
+            let what = "no tokio runtime: the first use of a server has to be within one";
+            let _ = node.down_unless_up(&Error::new(ErrorKind::Unavailable, what));
+        }
         return false;
     };
     keeper.end();
@@ -200,8 +204,7 @@ async fn repair(node: &Node) -> Result<(), Error> {
         }
     }
     let missing = node.connections.saturating_sub(data.len());
-    let ears = usize::from(wants_ear && ear.is_none());
-    if missing + ears > 0 {
+    if missing > 0 || wants_ear && ear.is_none() {
         let deadline = after(alive_now(), node.dial.connect_timeout);
         let late = || fault::late(&node.name());
         let place = within(deadline, node.target.resolve(&node.dial)).await.unwrap_or_else(|| Err(late()))?;
@@ -209,8 +212,11 @@ async fn repair(node: &Node) -> Result<(), Error> {
             // The sentinels name another server now: none of the old connections leads to it.
             let at = place.to_string();
             data.retain(|link| link.at == at || drop_link(node, link));
+            ear = ear.filter(|link| link.at == at || drop_link(node, link));
         }
         let place = &place;
+        let missing = node.connections.saturating_sub(data.len());
+        let ears = usize::from(wants_ear && ear.is_none());
         let dialled = join_all((0..missing + ears).map(|n| async move {
             let connected = within(deadline, connect(node, place, n >= missing, deadline)).await;
             connected.unwrap_or_else(|| Err(fault::late(place)))
@@ -224,7 +230,7 @@ async fn repair(node: &Node) -> Result<(), Error> {
             }
         }
         let Some(newest) = data.last().cloned() else { return Err(failed.unwrap_or_else(late)) };
-        agree(node, &mut data, &newest).await;
+        agree(node, &mut data, &mut ear, &newest).await;
     }
     if let Some(link) = ear.as_ref().filter(|_| !node.wakes.is_empty()) {
         let deadline = after(alive_now(), node.dial.response_timeout);
@@ -237,14 +243,15 @@ async fn repair(node: &Node) -> Result<(), Error> {
 
 /// Leaves only connections to one server: the one that the newest of them leads to. A name or a balancer that leads to
 /// several is a mistake, and is said; what one of them accepted is missing on the others.
-async fn agree(node: &Node, data: &mut Vec<Arc<Link>>, newest: &Link) {
+async fn agree(node: &Node, data: &mut Vec<Arc<Link>>, ear: &mut Option<Arc<Link>>, newest: &Link) {
     let deadline = after(alive_now(), node.dial.response_timeout);
-    for link in data.iter().filter(|link| link.identity() != newest.identity()) {
+    for link in data.iter().chain(&*ear).filter(|link| link.identity() != newest.identity()) {
         // It may have been told before the server became another.
         let _ = link.ask(deadline).await;
     }
     let before = data.len();
     data.retain(|link| link.identity() == newest.identity() || drop_link(node, link));
+    *ear = ear.take().filter(|link| link.identity() == newest.identity() || drop_link(node, link));
     if data.len() < before {
         report::warn("redis-identity", &format_args!("connections to {} lead to different servers", newest.at));
     }

@@ -123,6 +123,21 @@ async fn the_documented_user_may_do_everything_and_nothing_of_it_is_too_much() {
 }
 
 #[tokio::test]
+async fn another_database_needs_one_command_more() {
+    let server = Redisd::start(&[]);
+    let user = documented_user();
+    for more in ["+select", "+time"] {
+        let user: Vec<&str> = user.iter().map(String::as_str).chain([more]).collect();
+        server.command::<()>(&[&["ACL", "SETUSER", user[0], "reset"], &user[1..]].concat());
+        let redis = open(Connect::to(Server { database: 5, ..as_user(&server) })).unwrap();
+        match everything(&redis).await {
+            Ok(()) => assert_eq!(more, "+select"),
+            Err(error) => assert_eq!((error.kind(), more), (ErrorKind::Denied, "+time"), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_unix_socket_is_as_good_as_a_port() {
     let server = {
         let mut server = Redisd::start(&[]);
