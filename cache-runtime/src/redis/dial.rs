@@ -4,12 +4,18 @@ use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+#[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
+use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::select_ok;
+#[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
+use futures_util::future::{Either, select};
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use redis::{AsyncConnectionConfig, ProtocolVersion, PushInfo, RedisConnectionInfo};
+#[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
+use redis::{Cmd, Value};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -130,6 +136,19 @@ impl Dial {
             .await
             .map_err(|error| fault::broken(place, &error))?;
         Ok((connection, Box::pin(driver)))
+    }
+
+    /// The answer to one question, on a connection of its own. Not bounded in time.
+    #[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
+    pub(super) async fn ask_once(&self, place: &Place, login: Login, question: &Cmd) -> Result<Value, Error> {
+        let (mut connection, driver) = self.connect(place, login, |_| {}).await?;
+        let answer = connection.send_packed_command(question);
+        // Here and not in a task: it ends with this question, whoever gives it up.
+        let answer = match select(pin!(answer), driver).await {
+            Either::Left((answer, _)) => answer,
+            Either::Right(((), answer)) => answer.await,
+        };
+        answer.map_err(|error| fault::broken(place, &error))
     }
 
     async fn open(&self, place: &Place) -> Result<Box<dyn Stream>, Error> {

@@ -13,8 +13,8 @@ use crate::server::Endpoint;
 /// Why a command failed on one server.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Another server of the cluster has the slot.
-    Moved,
+    /// Another server of the cluster has the slot. The host is empty where the server does not know it.
+    Moved(Endpoint),
     /// Another server of the cluster is being given the slot, and may have the key already.
     Ask(Endpoint),
     /// The server is a replica now.
@@ -34,7 +34,7 @@ impl Fault {
     pub(super) fn into_error(self, at: &impl fmt::Display) -> Error {
         match self {
             Self::Failed(error) | Self::Demoted(error) => error,
-            Self::Moved | Self::Ask(_) => Error::new(ErrorKind::Unavailable, format!("{at} gave a slot away")),
+            Self::Moved(_) | Self::Ask(_) => Error::new(ErrorKind::Unavailable, format!("{at} gave a slot away")),
         }
     }
 }
@@ -42,10 +42,10 @@ impl Fault {
 /// An error reply to a command.
 pub(super) fn refused(at: &impl fmt::Display, reply: &ServerError) -> Fault {
     match reply.code() {
-        "MOVED" => Fault::Moved,
-        "ASK" => match reply.details().and_then(target) {
-            Some(target) => Fault::Ask(target),
-            None => Fault::Moved,
+        code @ ("MOVED" | "ASK") => match reply.details().and_then(target) {
+            Some(target) if code == "ASK" => Fault::Ask(target),
+            Some(target) => Fault::Moved(target),
+            None => Fault::Failed(nonsense(at)),
         },
         "READONLY" => Fault::Demoted(said(at, "READONLY", "")),
         code => Fault::Failed(said(at, code, reply.details().unwrap_or_default())),
@@ -55,7 +55,7 @@ pub(super) fn refused(at: &impl fmt::Display, reply: &ServerError) -> Fault {
 /// `1234 host:port`
 fn target(details: &str) -> Option<Endpoint> {
     let (host, port) = details.split_ascii_whitespace().nth(1)?.rsplit_once(':')?;
-    (!host.is_empty()).then_some(Endpoint { host: host.to_owned(), port: port.parse().ok()? })
+    Some(Endpoint { host: host.to_owned(), port: port.parse().ok()? })
 }
 
 fn said(at: &impl fmt::Display, code: &str, details: &str) -> Error {
@@ -114,6 +114,9 @@ pub(super) fn broken(at: &impl fmt::Display, error: &RedisError) -> Error {
     }
     match error.code() {
         Some(code) => match said(at, code, error.detail().unwrap_or_default()) {
+            _ if error.detail().is_some_and(|detail| detail.contains("no permissions")) => {
+                said(at, "NOPERM", error.detail().unwrap_or_default())
+            }
             // Before anybody has logged in, the one plain `ERR` is about the database.
             plain if code == "ERR" => {
                 Error::new(ErrorKind::Config, format!("{at} has no such database or does not let us use it"))
@@ -204,4 +207,11 @@ pub(super) fn too_old(at: &impl fmt::Display) -> Error {
 
 pub(super) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the connections of the cache were closed")
+}
+
+/// Of several failures, one that tells more than that a server cannot be reached.
+#[cfg(any(feature = "redis-cluster", feature = "redis-sentinel"))]
+pub(super) fn most_telling(mut failures: Vec<Error>) -> Option<Error> {
+    let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or_default();
+    (!failures.is_empty()).then(|| failures.swap_remove(telling))
 }

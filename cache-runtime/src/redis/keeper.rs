@@ -17,6 +17,7 @@ use super::link::Link;
 use super::node::{Links, Node, Phase};
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
+use crate::report;
 use crate::timer::{Sleep, within};
 
 /// How often it is asked who answers.
@@ -31,7 +32,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// Between two rounds at least: nudges that come together are one.
 const BREATH: Duration = Duration::from_millis(2);
 
-/// How long a keeper may be silent before another takes its place: its runtime is not being run.
+/// How long a keeper may be silent, on top of what it waits for, before another takes its place: its runtime is not being
+/// run.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// How soon after the last one another keeper may start.
@@ -61,13 +63,18 @@ impl Keeper {
 pub(super) fn ensure(node: &Node) -> bool {
     let mut keeper = node.keeper.lock();
     let now = alive_now();
-    let silent = now > after(keeper.beat, SILENCE + node.dial.connect_timeout);
+    let waits = node.dial.connect_timeout + 2 * node.dial.response_timeout;
+    let silent = now > after(keeper.beat, SILENCE + waits);
     let at_work = keeper.task.as_ref().is_some_and(|task| !task.is_finished());
     if at_work && !silent || keeper.task.is_some() && now < after(keeper.started, RESTART) {
         return false;
     }
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-        node.down(&Error::new(ErrorKind::Unavailable, "no tokio runtime: a server can be used from within one only"));
+        // A keeper that rests is silent too, and is not in the way of those who have no runtime of their own.
+        if !at_work {
+            let what = "no tokio runtime: the first use of a server has to be within one";
+            let _ = node.down_unless_up(&Error::new(ErrorKind::Unavailable, what));
+        }
         return false;
     };
     keeper.end();
@@ -197,12 +204,19 @@ async fn repair(node: &Node) -> Result<(), Error> {
         }
     }
     let missing = node.connections.saturating_sub(data.len());
-    let ears = usize::from(wants_ear && ear.is_none());
-    if missing + ears > 0 {
+    if missing > 0 || wants_ear && ear.is_none() {
         let deadline = after(alive_now(), node.dial.connect_timeout);
         let late = || fault::late(&node.name());
         let place = within(deadline, node.target.resolve(&node.dial)).await.unwrap_or_else(|| Err(late()))?;
+        if node.target.is_named() {
+            // The sentinels name another server now: none of the old connections leads to it.
+            let at = place.to_string();
+            data.retain(|link| link.at == at || drop_link(node, link));
+            ear = ear.filter(|link| link.at == at || drop_link(node, link));
+        }
         let place = &place;
+        let missing = node.connections.saturating_sub(data.len());
+        let ears = usize::from(wants_ear && ear.is_none());
         let dialled = join_all((0..missing + ears).map(|n| async move {
             let connected = within(deadline, connect(node, place, n >= missing, deadline)).await;
             connected.unwrap_or_else(|| Err(fault::late(place)))
@@ -215,9 +229,8 @@ async fn repair(node: &Node) -> Result<(), Error> {
                 Err(error) => failed = Some(error),
             }
         }
-        if data.is_empty() {
-            return Err(failed.unwrap_or_else(late));
-        }
+        let Some(newest) = data.last().cloned() else { return Err(failed.unwrap_or_else(late)) };
+        agree(node, &mut data, &mut ear, &newest).await;
     }
     if let Some(link) = ear.as_ref().filter(|_| !node.wakes.is_empty()) {
         let deadline = after(alive_now(), node.dial.response_timeout);
@@ -226,6 +239,29 @@ async fn repair(node: &Node) -> Result<(), Error> {
     }
     node.up(Links { data, ear });
     Ok(())
+}
+
+/// Leaves only connections to one server: the one that the newest of them leads to. A name or a balancer that leads to
+/// several is a mistake, and is said; what one of them accepted is missing on the others.
+async fn agree(node: &Node, data: &mut Vec<Arc<Link>>, ear: &mut Option<Arc<Link>>, newest: &Link) {
+    let deadline = after(alive_now(), node.dial.response_timeout);
+    for link in data.iter().chain(&*ear).filter(|link| link.identity() != newest.identity()) {
+        // It may have been told before the server became another.
+        let _ = link.ask(deadline).await;
+    }
+    let before = data.len();
+    data.retain(|link| link.identity() == newest.identity() || drop_link(node, link));
+    *ear = ear.take().filter(|link| link.identity() == newest.identity() || drop_link(node, link));
+    if data.len() < before {
+        report::warn("redis-identity", &format_args!("connections to {} lead to different servers", newest.at));
+    }
+}
+
+/// Ends a connection. Always false: it is not retained.
+fn drop_link(node: &Node, link: &Link) -> bool {
+    link.kill();
+    node.wakes.lost(link.id);
+    false
 }
 
 /// A connection that is known to lead to a server that can be used.

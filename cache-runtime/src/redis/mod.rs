@@ -27,6 +27,8 @@
 //! first, are open to everybody; `CLIENT SETINFO` is not sent. At a sentinel the user, where it asks for one, needs
 //! `+sentinel|get-master-addr-by-name`. `SCAN` shows the names of others that share the server: it cannot be limited.
 
+#[cfg(feature = "redis-cluster")]
+mod cluster;
 mod dial;
 mod fault;
 mod info;
@@ -37,6 +39,8 @@ mod op;
 mod script;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
+#[cfg(feature = "redis-cluster")]
+mod slot;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]
@@ -47,7 +51,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{Value, cmd};
+use futures_util::future::join_all;
+use redis::{Cmd, Value, cmd};
 
 use self::dial::{Dial, Place};
 use self::info::{Info, text};
@@ -100,6 +105,8 @@ pub(crate) struct Redis {
 
 enum Layout {
     One(Arc<Node>),
+    #[cfg(feature = "redis-cluster")]
+    Cluster(Arc<cluster::Cluster>),
 }
 
 impl fmt::Debug for Redis {
@@ -107,6 +114,8 @@ impl fmt::Debug for Redis {
         let mut out = f.debug_struct("Redis");
         match &self.layout {
             Layout::One(node) => out.field("node", node),
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => out.field("cluster", cluster),
         };
         out.finish()
     }
@@ -158,6 +167,9 @@ pub(crate) fn open(connect: Connect) -> Result<Arc<Redis>, Error> {
         }
         #[cfg(not(feature = "redis-sentinel"))]
         Topology::Sentinel { .. } => return missing("redis-sentinel", "a `redis+sentinel://` URL"),
+        #[cfg(feature = "redis-cluster")]
+        Topology::Cluster(seeds) => (Layout::Cluster(cluster::Cluster::new(seeds, dial, connections)), "cluster"),
+        #[cfg(not(feature = "redis-cluster"))]
         Topology::Cluster(_) => return missing("redis-cluster", "a `redis+cluster://` URL"),
     };
     Ok(Arc::new(Redis { layout, mode }))
@@ -172,20 +184,39 @@ impl Redis {
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         match &self.layout {
             Layout::One(node) => node.ready().await,
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => cluster.ready().await,
         }
     }
 
     fn end(&self) {
         match &self.layout {
             Layout::One(node) => node.close(),
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => cluster.close(),
         }
     }
 
-    /// All servers that hold entries.
-    async fn nodes(&self) -> Result<Vec<Arc<Node>>, Error> {
+    /// All servers that hold entries, by number: a server that is new has a higher one.
+    async fn nodes(&self) -> Result<Vec<(usize, Arc<Node>)>, Error> {
         match &self.layout {
-            Layout::One(node) => Ok(vec![node.clone()]),
+            Layout::One(node) => Ok(vec![(0, node.clone())]),
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => {
+                let members = cluster.members().await?;
+                Ok(members.into_iter().map(|member| (member.number, member.node.clone())).collect())
+            }
         }
+    }
+
+    /// The answer of one server to a command that stands for no op.
+    async fn ask(&self, node: &Node, command: Cmd) -> Result<Value, Error> {
+        let answer = node.ask(vec![command]).await.and_then(|mut answers| answers.pop().ok_or_else(fault::closed));
+        #[cfg(feature = "redis-cluster")]
+        if let (Layout::Cluster(cluster), Err(error)) = (&self.layout, &answer) {
+            cluster.suspect(error);
+        }
+        answer
     }
 }
 
@@ -198,6 +229,8 @@ impl SharedStore for Redis {
                     let replies = node.run(&jobs, true, false).await;
                     replies.into_iter().map(|reply| reply.map_err(|fault| fault.into_error(&node.name()))).collect()
                 }
+                #[cfg(feature = "redis-cluster")]
+                Layout::Cluster(cluster) => cluster.run(&ops).await,
             }
         })
     }
@@ -205,15 +238,19 @@ impl SharedStore for Redis {
     fn scan<'s>(&'s self, glob: &'s [u8], from: Cursor) -> Answer<'s, Result<Page, Error>> {
         Box::pin(async move {
             let nodes = self.nodes().await?;
-            let Some(node) = nodes.get(from.shard) else { return Ok(Page::default()) };
+            // A server that has gone since is passed over, and where the next one begins is another matter.
+            let Some(place) = nodes.iter().position(|(number, _)| *number >= from.shard) else {
+                return Ok(Page::default());
+            };
+            let (number, node) = &nodes[place];
+            let at = if *number == from.shard { from.at } else { 0 };
             let mut scan = cmd("SCAN");
-            scan.arg(from.at).arg("MATCH").arg(glob).arg("COUNT").arg(SCANNED);
-            let mut answers = node.ask(vec![scan]).await?;
-            let (at, names) = answers.pop().and_then(page).ok_or_else(|| fault::nonsense(&node.name()))?;
+            scan.arg(at).arg("MATCH").arg(glob).arg("COUNT").arg(SCANNED);
+            let answer = self.ask(node, scan).await?;
+            let (at, names) = page(answer).ok_or_else(|| fault::nonsense(&node.name()))?;
             let next = match at {
-                0 if from.shard + 1 >= nodes.len() => None,
-                0 => Some(Cursor { shard: from.shard + 1, at: 0 }),
-                at => Some(Cursor { shard: from.shard, at }),
+                0 => nodes.get(place + 1).map(|(number, _)| Cursor { shard: *number, at: 0 }),
+                at => Some(Cursor { shard: *number, at }),
             };
             Ok(Page { names, next })
         })
@@ -224,6 +261,11 @@ impl SharedStore for Redis {
         Box::pin(async move {
             let ear = match &self.layout {
                 Layout::One(node) => node.listen(&lease).await?,
+                #[cfg(feature = "redis-cluster")]
+                Layout::Cluster(cluster) => {
+                    let listening = cluster.owner(&lease).await?.listen(&lease).await;
+                    listening.inspect_err(|error| cluster.suspect(error))?
+                }
             };
             Ok(Box::new(ear) as Box<dyn Listener>)
         })
@@ -239,21 +281,24 @@ impl SharedStore for Redis {
 
     fn ping(&self) -> Answer<'_, Result<(), Error>> {
         Box::pin(async move {
-            for node in self.nodes().await? {
-                node.ask(vec![cmd("PING")]).await?;
-            }
-            Ok(())
+            let nodes = self.nodes().await?;
+            let asked = join_all(nodes.iter().map(|(_, node)| self.ask(node, cmd("PING")))).await;
+            asked.into_iter().try_for_each(|answer| answer.map(drop))
         })
     }
 
     fn info(&self) -> Answer<'_, Result<ServerInfo, Error>> {
         Box::pin(async move {
             let mut all = ServerInfo { mode: self.mode, ..ServerInfo::default() };
-            for node in self.nodes().await? {
+            let nodes = self.nodes().await?;
+            let asked = join_all(nodes.iter().map(|(_, node)| {
                 let mut info = cmd("INFO");
                 info.arg("server").arg("memory").arg("keyspace");
-                let answers = node.ask(vec![info]).await?;
-                let info = answers.first().and_then(text).ok_or_else(|| fault::nonsense(&node.name()))?;
+                self.ask(node, info)
+            }));
+            for (answer, (_, node)) in asked.await.into_iter().zip(&nodes) {
+                let answer = answer?;
+                let info = text(&answer).ok_or_else(|| fault::nonsense(&node.name()))?;
                 let info = Info::parse(info);
                 all.shards += 1;
                 all.keys += info.keys();

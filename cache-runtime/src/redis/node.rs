@@ -319,6 +319,21 @@ impl Node {
         }
     }
 
+    /// Whether it can be used at the moment, as far as is known.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn is_up(&self) -> bool {
+        matches!(&*self.phase.borrow(), Phase::Up(links) if links.data.iter().any(|link| link.is_alive()))
+    }
+
+    /// The host, where it is one place.
+    #[cfg(feature = "redis-cluster")]
+    pub(super) fn host(&self) -> Option<&str> {
+        match &self.target {
+            Target::Fixed { place: Place::Tcp(endpoint), .. } => Some(&endpoint.host),
+            _ => None,
+        }
+    }
+
     /// What the node is called in an error before it is connected.
     pub(super) fn name(&self) -> String {
         match &self.target {
@@ -354,6 +369,11 @@ impl Target {
             #[cfg(feature = "redis-sentinel")]
             Self::Sentinel(sentinel) => sentinel.primary(dial).await,
         }
+    }
+
+    /// Whether somebody else says where it is, and may name another server at any time.
+    pub(super) fn is_named(&self) -> bool {
+        !matches!(self, Self::Fixed { .. })
     }
 
     /// Whether a server is one that this can be.

@@ -5,9 +5,7 @@ use std::fmt;
 
 use futures_util::future::select_ok;
 use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
 use redis::{Value, cmd};
-use tokio::task::AbortHandle;
 
 use super::dial::{Dial, Login, Place};
 use super::fault;
@@ -28,18 +26,6 @@ impl fmt::Display for Sentinel {
     }
 }
 
-/// A connection for one question.
-struct Asking {
-    connection: MultiplexedConnection,
-    driver: AbortHandle,
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.driver.abort();
-    }
-}
-
 impl Sentinel {
     /// Where the primary is: the first answer counts.
     pub(super) async fn primary(&self, dial: &Dial) -> Result<Place, Error> {
@@ -54,10 +40,7 @@ impl Sentinel {
         if let Ok((place, _)) = select_ok(asked).await {
             return Ok(place);
         }
-        // What one sentinel knows tells more than that another cannot be reached.
-        let mut failures = failures.into_inner();
-        let telling = failures.iter().position(|error| error.kind() != ErrorKind::Unavailable).unwrap_or_default();
-        Err(failures.swap_remove(telling))
+        Err(fault::most_telling(failures.into_inner()).unwrap_or_else(|| fault::late(self)))
     }
 
     async fn ask(&self, sentinel: &Place, dial: &Dial) -> Result<Place, Error> {
@@ -82,14 +65,11 @@ impl Sentinel {
     }
 
     async fn ask_as(&self, sentinel: &Place, dial: &Dial, login: Login) -> Result<Value, Error> {
-        let (connection, driver) = dial.connect(sentinel, login, |_| {}).await?;
-        let mut asking = Asking { connection, driver: tokio::spawn(driver).abort_handle() };
         let mut question = cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
-        match asking.connection.send_packed_command(&question).await {
-            Ok(Value::ServerError(error)) => Err(fault::refused(sentinel, &error).into_error(sentinel)),
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(fault::broken(sentinel, &error)),
+        match dial.ask_once(sentinel, login, &question).await? {
+            Value::ServerError(error) => Err(fault::refused(sentinel, &error).into_error(sentinel)),
+            answer => Ok(answer),
         }
     }
 }

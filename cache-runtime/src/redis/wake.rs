@@ -8,14 +8,19 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::link::Link;
-use crate::clock::Nanos;
+use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::store::{Answer, Listener, Name};
+use crate::timer::Sleep;
+
+/// How long a listener waits on a node that has ended.
+const OVER: Duration = Duration::from_millis(100);
 
 /// The channels of one server.
 #[derive(Default)]
@@ -30,6 +35,8 @@ struct Channel {
     listeners: usize,
     /// The link whose subscription was confirmed; 0 if none was.
     on: u64,
+    /// Whether the server has been told, or may have been, that nobody listens.
+    leaving: bool,
     /// Whether messages may have been missed since.
     missed: bool,
 }
@@ -53,15 +60,16 @@ impl Wakes {
             signal: watch::Sender::new(()),
             listeners: 0,
             on: 0,
+            leaving: false,
             missed: false,
         });
         channel.listeners += 1;
-        Ear { signal: channel.signal.subscribe(), name: name.clone(), wakes: self.clone(), nudge }
+        Ear { signal: channel.signal.subscribe(), is_over: false, name: name.clone(), wakes: self.clone(), nudge }
     }
 
     /// Whether messages of a channel come in on this link.
     pub(super) fn is_on(&self, name: &Name, link: &Link) -> bool {
-        self.channels.lock().get(name).is_some_and(|channel| channel.on == link.id)
+        self.channels.lock().get(name).is_some_and(|channel| channel.on == link.id && !channel.leaving)
     }
 
     /// Makes what is subscribed on a link what is listened to.
@@ -72,16 +80,16 @@ impl Wakes {
             match (channel.listeners, channel.on == link.id) {
                 (0, false) => return false,
                 (0, true) => {
-                    // From here on it counts as unsubscribed: who wants it meanwhile subscribes anew, after us.
-                    channel.on = 0;
+                    // Whoever wants it from here on subscribes anew, after us, even if we are given up halfway.
+                    channel.leaving = true;
                     unwanted.push(name.clone());
                 }
-                (_, false) => {
-                    // On a link that ended without a word, with its runtime.
-                    channel.missed |= channel.on != 0;
+                (_, true) if !channel.leaving => {}
+                (_, is_on) => {
+                    // It was on a link that ended without a word, with its runtime.
+                    channel.missed |= !is_on && channel.on != 0;
                     wanted.push(name.clone());
                 }
-                (_, true) => {}
             }
             true
         });
@@ -104,6 +112,7 @@ impl Wakes {
             for name in &wanted {
                 if let Some(channel) = channels.get_mut(name) {
                     channel.on = link.id;
+                    channel.leaving = false;
                     if std::mem::take(&mut channel.missed) {
                         channel.signal.send_replace(());
                     }
@@ -124,6 +133,7 @@ impl Wakes {
     pub(super) fn lost(&self, link: u64) {
         for channel in self.channels.lock().values_mut().filter(|channel| channel.on == link) {
             channel.on = 0;
+            channel.leaving = false;
             channel.missed = true;
             channel.signal.send_replace(());
         }
@@ -148,6 +158,7 @@ impl Wakes {
 /// Hears one channel.
 pub(super) struct Ear {
     signal: watch::Receiver<()>,
+    is_over: bool,
     name: Name,
     wakes: Arc<Wakes>,
     /// Has the channel unsubscribed in the background.
@@ -157,8 +168,13 @@ pub(super) struct Ear {
 impl Listener for Ear {
     fn woken(&mut self) -> Answer<'_, ()> {
         Box::pin(async move {
-            // An error is the end of the node: nothing will come, so nothing is waited for.
-            let _ = self.signal.changed().await;
+            if self.signal.changed().await.is_err() {
+                // The node has ended and nothing will come. Said at once, and then slowly: whoever asks in a loop is not
+                // to turn in it.
+                if std::mem::replace(&mut self.is_over, true) {
+                    Sleep::until(after(alive_now(), OVER)).await;
+                }
+            }
         })
     }
 }

@@ -74,7 +74,7 @@ async fn everything(redis: &Redis) -> Result<(), Error> {
 }
 
 /// The user in the module's documentation.
-fn documented_user() -> Vec<String> {
+pub(super) fn documented_user() -> Vec<String> {
     let lines = include_str!("../mod.rs").lines().skip_while(|line| !line.contains("ACL SETUSER")).map_while(|line| {
         let line = line.strip_prefix("//! ")?;
         (line != "```").then_some(line)
@@ -118,6 +118,21 @@ async fn the_documented_user_may_do_everything_and_nothing_of_it_is_too_much() {
                 let what = [format!("run `{}`", &part[1..]), "run a command".into(), "keys".into(), "channels".into()];
                 assert!(what.iter().any(|what| error.to_string().contains(what)), "without {part}: {error}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_database_needs_one_command_more() {
+    let server = Redisd::start(&[]);
+    let user = documented_user();
+    for more in ["+select", "+time"] {
+        let user: Vec<&str> = user.iter().map(String::as_str).chain([more]).collect();
+        server.command::<()>(&[&["ACL", "SETUSER", user[0], "reset"], &user[1..]].concat());
+        let redis = open(Connect::to(Server { database: 5, ..as_user(&server) })).unwrap();
+        match everything(&redis).await {
+            Ok(()) => assert_eq!(more, "+select"),
+            Err(error) => assert_eq!((error.kind(), more), (ErrorKind::Denied, "+time"), "{error}"),
         }
     }
 }

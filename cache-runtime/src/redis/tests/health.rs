@@ -234,6 +234,76 @@ fn without_a_runtime_or_without_its_io_a_call_fails_and_does_not_panic() {
     whole.block_on(async { one(&redis, store("x")).await });
 }
 
+/// Polls in this thread, which has no runtime.
+fn without_a_runtime<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = std::pin::pin!(future);
+    loop {
+        if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_server_that_one_runtime_has_connected_can_be_used_from_without() {
+    let server = Redisd::start(&[]);
+    let redis = server.open();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_io().build().unwrap();
+    runtime.block_on(async { one(&redis, store("x")).await });
+    without_a_runtime(async { one(&redis, store("y")).await });
+    // The keeper rests by then, and who answers has to be asked again.
+    std::thread::sleep(Duration::from_secs(18));
+    without_a_runtime(async { one(&redis, store("z")).await });
+    server.command::<u32>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    std::thread::sleep(Duration::from_millis(50));
+    without_a_runtime(async { one(&redis, store("z")).await });
+}
+
+/// A name or a balancer that leads to two servers in turn.
+#[tokio::test]
+async fn a_name_that_leads_to_two_servers_never_mixes_their_values() {
+    let servers = [Redisd::start(&[]), Redisd::start(&[])];
+    let balancer = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = balancer.local_addr().unwrap().port();
+    let ports = [servers[0].port, servers[1].port];
+    std::thread::spawn(move || {
+        for (n, client) in balancer.incoming().map_while(Result::ok).enumerate() {
+            let Ok(server) = std::net::TcpStream::connect(("127.0.0.1", ports[n % 2])) else { return };
+            for (mut from, mut to) in [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    let endpoint = crate::server::Endpoint { host: "127.0.0.1".into(), port };
+    let redis = open(Connect::to(super::server::server(crate::server::Topology::Standalone(endpoint)))).unwrap();
+    // What one server has accepted is on the other one too, in another version.
+    one(&redis, store("right")).await;
+    let stored = |server: &Redisd| server.command::<Option<Vec<u8>>>(&["GET", "e"]);
+    let (from, other) = if stored(&servers[0]).is_some() { (0, 1) } else { (1, 0) };
+    let stamp = stored(&servers[from]).unwrap().split_off(5);
+    servers[other].command_of::<()>(&[b"SET", b"e", &[b"wrong" as &[u8], &stamp].concat()]);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..40 {
+        if let Ok(Reply::Bytes(value)) = &redis.run(vec![Op::Read(name("e"))]).await[0] {
+            seen.insert(value.clone());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(seen.iter().flatten().all(|value| value == b"right"), "{seen:?}");
+    assert_eq!(seen.len(), 2, "the other server was never asked, or only it was");
+}
+
 #[tokio::test]
 async fn nothing_is_left_behind_by_a_cache_that_is_closed_or_dropped() {
     let server = Redisd::start(&[]);
@@ -300,4 +370,51 @@ async fn databases_are_apart() {
     one(&other, store("y")).await;
     assert_eq!(one(&first, Op::Read(name("e"))).await, Reply::Bytes(Some(b"x".to_vec())));
     assert_eq!(first.info().await.unwrap().keys, 2);
+}
+
+/// A test of a program that stops its clock: answers still take as long as they take.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_clock_of_the_runtime_does_not_matter() {
+    let server = Redisd::start(&[]);
+    let redis = server.open();
+    redis.ready().await.unwrap();
+    for _ in 0..50 {
+        one(&redis, store("x")).await;
+    }
+}
+
+#[tokio::test]
+async fn while_it_is_used_it_is_asked_every_second_who_answers() {
+    let server = Redisd::start(&[]);
+    let redis = server.open();
+    one(&redis, store("x")).await;
+    let infos = || super::server::calls(&server, "info");
+    let before = infos();
+    tokio::time::sleep(Duration::from_millis(2_300)).await;
+    // Twice on each of two connections, and once by ourselves.
+    let asked = infos() - before;
+    assert!((5..=7).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn after_a_rest_it_is_asked_first_who_answers() {
+    let (server, other) = (Redisd::start(&[]), Redisd::start(&[]));
+    let redis = server.open();
+    one(&redis, store("old")).await;
+    let stored: Vec<u8> = server.command(&["GET", "e"]);
+    other.command_of::<()>(&[b"SET", b"e", &stored]);
+    let infos = || super::server::calls(&server, "info");
+    until("it rests", async || {
+        let before = infos();
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        // One of them is our own.
+        infos() == before + 1
+    })
+    .await;
+    server.command::<()>(&["REPLICAOF", "127.0.0.1", &other.port.to_string()]);
+    until("it has synced", async || server.command::<String>(&["INFO", "replication"]).contains("link_status:up"))
+        .await;
+    server.command::<()>(&["REPLICAOF", "NO", "ONE"]);
+    assert_eq!(server.command::<Vec<u8>>(&["GET", "e"]), stored);
+    assert_eq!(one(&redis, Op::Read(name("e"))).await, Reply::Bytes(None));
 }

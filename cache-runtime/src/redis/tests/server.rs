@@ -19,6 +19,9 @@ pub(super) struct Redisd {
     child: Option<Child>,
     pub(super) port: u16,
     pub(super) dir: PathBuf,
+    /// With which `command` logs in.
+    pub(super) password: Option<String>,
+    is_sentinel: bool,
     options: Vec<String>,
 }
 
@@ -61,7 +64,17 @@ impl Redisd {
     /// With options as in its configuration file: `["maxmemory 1mb"]`.
     pub(super) fn start(options: &[&str]) -> Self {
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut server = Self { child: None, port: free_port(), dir: folder(), options };
+        let (port, dir) = (free_port(), folder());
+        let mut server = Self { child: None, port, dir, password: None, is_sentinel: false, options };
+        server.restart();
+        server
+    }
+
+    #[cfg(feature = "redis-sentinel")]
+    pub(super) fn start_sentinel(options: &[&str], password: Option<&str>) -> Self {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let (port, dir, password) = (free_port(), folder(), password.map(str::to_owned));
+        let mut server = Self { child: None, port, dir, password, is_sentinel: true, options };
         server.restart();
         server
     }
@@ -79,7 +92,9 @@ impl Redisd {
         self.options.iter().for_each(|option| text.extend([option, "\n"]));
         let file = self.dir.join("redis.conf");
         fs::write(&file, text).unwrap();
-        let child = program("redis-server").arg(&file).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let sentinel = self.is_sentinel.then_some("--sentinel");
+        let child =
+            program("redis-server").arg(&file).args(sentinel).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.child = Some(child.expect("redis-server is missing: `apt-get install redis-server`, or ./tests/run"));
         for _ in 0..500 {
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
@@ -110,7 +125,8 @@ impl Redisd {
     }
 
     pub(super) fn command_of<T: FromRedisValue>(&self, words: &[&[u8]]) -> T {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let login = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
+        let client = redis::Client::open(format!("redis://{login}127.0.0.1:{}", self.port)).unwrap();
         let mut connection = client.get_connection().unwrap();
         let mut command = redis::Cmd::new();
         for word in words {
@@ -158,13 +174,13 @@ pub(super) async fn one(redis: &Redis, op: Op) -> Reply {
 
 /// Waits until something is true.
 pub(super) async fn until(what: &str, mut check: impl AsyncFnMut() -> bool) {
-    for _ in 0..400 {
+    for _ in 0..1_200 {
         if check().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    panic!("after 10 s still not: {what}");
+    panic!("after 30 s still not: {what}");
 }
 
 /// How much a server was asked for since it began, by command: `cmdstat_get:calls=3,..`
