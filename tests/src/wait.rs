@@ -12,11 +12,16 @@ const EVERY: Duration = Duration::from_millis(10);
 /// # Panics
 ///
 /// When that does not come within `limit`, so that no test hangs.
-pub async fn eventually(what: &str, limit: Duration, mut done: impl AsyncFnMut() -> bool) {
+pub async fn eventually(what: &str, limit: Duration, done: impl AsyncFnMut() -> bool) {
+    assert!(within(limit, done).await, "not within {limit:?}: {what}");
+}
+
+/// As [`eventually`], for callers who have more to say about what did not come.
+pub(crate) async fn within(limit: Duration, mut done: impl AsyncFnMut() -> bool) -> bool {
     let polled = async {
         while !done().await {
             tokio::time::sleep(EVERY).await;
         }
     };
-    assert!(tokio::time::timeout(limit, polled).await.is_ok(), "not within {limit:?}: {what}");
+    tokio::time::timeout(limit, polled).await.is_ok()
 }

@@ -71,9 +71,9 @@ impl Guard {
         matches!(waitid(WaitId::Pid(self.id()), look), Ok(None))
     }
 
-    /// `SIGSTOP`: it keeps its connections and answers nothing.
+    /// `SIGSTOP`: it keeps its connections and answers nothing. Returns when it has stopped.
     pub fn stop_signal(&self) {
-        kill_process(self.id(), Signal::STOP).expect("the child can be stopped");
+        stop(self.id());
     }
 
     /// `SIGCONT`.
@@ -84,6 +84,13 @@ impl Guard {
     fn id(&self) -> Pid {
         Pid::from_child(&self.child)
     }
+}
+
+/// Stops a child and waits until all of its threads have stopped. Only then is it continued and hung up if we die.
+pub(super) fn stop(child: Pid) {
+    kill_process(child, Signal::STOP).expect("a child can be stopped");
+    let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(child), stopped).expect("a child can be awaited");
 }
 
 impl Drop for Guard {

@@ -12,6 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+use super::guard::stop;
+
 /// No command of a test takes this long.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -132,20 +134,24 @@ impl Worker {
         self.child.kill().and_then(|()| self.child.wait()).expect("a worker can be killed");
     }
 
-    /// `SIGSTOP`: it keeps its connections and does nothing.
+    /// `SIGSTOP`: it keeps its connections and does nothing. Returns when it has stopped.
     pub fn stop_signal(&mut self) {
-        self.signal(Signal::STOP);
+        stop(self.id());
     }
 
     /// `SIGCONT`.
+    ///
+    /// # Panics
+    ///
+    /// It has ended.
     pub fn cont_signal(&mut self) {
-        self.signal(Signal::CONT);
+        kill_process(self.id(), Signal::CONT).expect("a running worker can be continued");
     }
 
-    fn signal(&mut self, signal: Signal) {
+    fn id(&mut self) -> Pid {
         // Once a child was awaited its pid can be somebody else's.
         assert!(matches!(self.child.try_wait(), Ok(None)), "the worker has ended");
-        kill_process(Pid::from_child(&self.child), signal).expect("a running worker takes signals");
+        Pid::from_child(&self.child)
     }
 }
 

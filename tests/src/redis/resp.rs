@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn commands_are_told_apart_however_they_are_cut() {
-        let bytes = b"*2\r\n$4\r\nmget\r\n$3\r\na\nb\r\n*1\r\n$4\r\nPING\r\nPING x\r\n*3\r\n$3\r\nSET\r\n$0\r\n\r\n$7\r\n*1\r\n$4\r\n\r\n";
+        let bytes = b"*2\r\n$4\r\nmget\r\n$3\r\na\nb\r\n*1\r\n$4\r\nPING\r\nPING x\r\n*3\r\n$3\r\nSET\r\n$0\r\n\r\n$8\r\n*1\r\n$4\r\n\r\n";
         let expected = [
             (b'*', 2, "MGET".to_owned()),
             (b'*', 1, "PING".to_owned()),

@@ -6,11 +6,16 @@ use redis::Value;
 
 use super::Server;
 use super::options::{Kind, Options};
-use crate::eventually;
+use crate::wait::within;
 
 /// The name under which the sentinels know the primary.
 const MASTER: &str = "mymaster";
 const SENTINELS: usize = 3;
+
+/// Silent for so many milliseconds, and a server counts as down. Below 1000 a healthy one does too: a sentinel counts from
+/// when it learns of a server, and sends the first `PING` after this time or a second, whichever is shorter. With 500 a new
+/// primary was failed over at once, back to the old one, if that had come back empty meanwhile.
+const DOWN_AFTER: u32 = 2000;
 
 /// Sentinels greet each other every two seconds, and an election that failed is repeated after twice the fail-over timeout.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -91,25 +96,36 @@ impl Sentinel {
 
     /// Waits until a server is the primary and all sentinels say so.
     pub async fn wait_until_primary(&self, server: &Server) {
-        eventually("the other server is the primary", LIMIT, async || is_primary(server).await).await;
+        self.eventually("the other server is the primary", async || is_primary(server).await).await;
         for sentinel in self.sentinels.iter().filter(|sentinel| sentinel.is_running()) {
-            eventually("all sentinels name the primary", LIMIT, async || named(sentinel).await == server.port()).await;
+            self.eventually("all sentinels name the primary", async || named(sentinel).await == server.port()).await;
         }
     }
 
     /// Waits until a server is a replica of the primary and has what that has.
     pub async fn wait_until_replica(&self, server: &Server) {
-        eventually("a server is a replica in sync", LIMIT, async || {
+        self.eventually("a server is a replica in sync", async || {
             let state = server.try_query::<String>(&["INFO", "replication"]).await.unwrap_or_default();
             state.contains("role:slave") && state.contains("master_link_status:up")
         })
         .await;
     }
 
+    async fn eventually(&self, what: &str, done: impl AsyncFnMut() -> bool) {
+        if !within(LIMIT, done).await {
+            let logs = self
+                .servers
+                .iter()
+                .chain(&self.sentinels)
+                .map(|server| format!("{}:\n{}", server.port(), server.log()));
+            panic!("not within {LIMIT:?}: {what}\n{}", logs.collect::<Vec<_>>().join("\n"));
+        }
+    }
+
     /// All sentinels know each other and the replica: without, none of them could fail over.
     async fn wait_until_known(&self) {
         for sentinel in &self.sentinels {
-            eventually("the sentinels know each other and the replica", LIMIT, async || {
+            self.eventually("the sentinels know each other and the replica", async || {
                 let others = list(sentinel, "SENTINELS").await;
                 let replicas = list(sentinel, "REPLICAS").await;
                 others.len() == SENTINELS - 1 && replicas.len() == self.servers.len() - 1
@@ -155,7 +171,7 @@ impl SentinelOptions {
         let replica = options.config(&format!("replicaof 127.0.0.1 {}", primary.port())).start().await;
 
         let mut lines = format!(
-            "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} 500\n\
+            "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} {DOWN_AFTER}\n\
              sentinel failover-timeout {MASTER} 2000",
             primary.port()
         );

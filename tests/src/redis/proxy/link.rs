@@ -85,7 +85,7 @@ async fn run(link: Arc<Link>, mut client: TcpStream, shared: Arc<Shared>) {
 }
 
 /// Bytes, and when they are due.
-type Delayed = (Pin<Box<Sleep>>, Vec<u8>);
+type Delayed = (Option<Pin<Box<Sleep>>>, Vec<u8>);
 
 /// Reads what the client says until it closes.
 async fn up(link: &Link, shared: &Shared, mut client: ReadHalf<'_>, delayed: mpsc::Sender<Delayed>) -> io::Result<()> {
@@ -116,7 +116,9 @@ async fn up(link: &Link, shared: &Shared, mut client: ReadHalf<'_>, delayed: mps
             }
             continue;
         }
-        if read == 0 || delayed.send((Box::pin(sleep(delay)), bytes)).await.is_err() {
+        // Even a sleep of nothing takes a millisecond.
+        let due = (!delay.is_zero()).then(|| Box::pin(sleep(delay)));
+        if read == 0 || delayed.send((due, bytes)).await.is_err() {
             return Ok(());
         }
     }
@@ -125,7 +127,9 @@ async fn up(link: &Link, shared: &Shared, mut client: ReadHalf<'_>, delayed: mps
 /// Writes to the server what is due, and closes when there is no more.
 async fn forward(mut due: mpsc::Receiver<Delayed>, mut server: WriteHalf<'_>) -> io::Result<()> {
     while let Some((delay, bytes)) = due.recv().await {
-        delay.await;
+        if let Some(delay) = delay {
+            delay.await;
+        }
         server.write_all(&bytes).await?;
     }
     server.shutdown().await
