@@ -66,6 +66,7 @@ mod secret;
 mod server;
 mod shape;
 mod site;
+mod slot;
 mod stats;
 mod store;
 mod sync;

@@ -164,11 +164,7 @@ impl Outbox {
     /// # Cancel safety
     ///
     /// Dropped before it is done, the invalidation is kept.
-    pub(crate) async fn send(
-        self: &Arc<Self>,
-        what: Invalidation,
-        background: &Background,
-    ) -> Result<u64, Error> {
+    pub(crate) async fn send(self: &Arc<Self>, what: Invalidation, background: &Background) -> Result<u64, Error> {
         let parcel = self.parcel(what, background);
         let mut delivered = deliver(&*self.store, &parcel.what).await;
         if delivered.as_ref().is_err_and(Error::is_retryable) {

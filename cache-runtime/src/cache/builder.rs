@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cache;
+use crate::background::Background;
 use crate::clock::Clock;
 use crate::config::{Backend, BackendKind, CacheConfig, Resolved};
 use crate::engine::core::{Core, Settings, Weigher};
+use crate::engine::shared::{Bytes, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::memory::{Bounds, Engine};
-use crate::background::Background;
-use crate::engine::shared::{Bytes, Shared};
 use crate::policy::Buckets;
 use crate::report;
 use crate::store::SharedStore;

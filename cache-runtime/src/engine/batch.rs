@@ -174,7 +174,19 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
         }
         missing.sort_unstable();
         let slots = slots.into_iter().flatten().collect();
-        Batch { call, shape, asked, unique, slots, missing, by: None, life: None, loaded: None, landing: Vec::new(), refreshes: began }
+        Batch {
+            call,
+            shape,
+            asked,
+            unique,
+            slots,
+            missing,
+            by: None,
+            life: None,
+            loaded: None,
+            landing: Vec::new(),
+            refreshes: began,
+        }
     }
 
     async fn look_up_shared(self, shared: &Arc<Shared>) -> Batch<'a, S, K> {
@@ -191,7 +203,19 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
         }
         missing.sort_unstable();
         let slots = slots.into_iter().flatten().collect();
-        Batch { call, shape, asked, unique, slots, missing, by: None, life: None, loaded: None, landing: Vec::new(), refreshes: None }
+        Batch {
+            call,
+            shape,
+            asked,
+            unique,
+            slots,
+            missing,
+            by: None,
+            life: None,
+            loaded: None,
+            landing: Vec::new(),
+            refreshes: None,
+        }
     }
 
     /// [`look_up`](Self::look_up), which fails where the cache cannot be used (`on_error = fail`).
@@ -348,18 +372,22 @@ where
                 _ => (Stored::None, options.ttl_none.map(Lifetime::For).or(self.life), None),
             };
             if let Some(share) = share {
-                self.landing.push(Landed { lead, stored, grant: share.grant.map(|grant| {
-                    let ending = Ending {
-                        value: Ok(value.map(|value| &**value)),
-                        life,
-                        cost: loaded.cost,
-                        template,
-                        wanted: plan.store,
-                        late: plan.late,
-                        handling: self.shape.one().handling(),
-                    };
-                    self.call.fill(core, grant, ending)
-                }) });
+                self.landing.push(Landed {
+                    lead,
+                    stored,
+                    grant: share.grant.map(|grant| {
+                        let ending = Ending {
+                            value: Ok(value.map(|value| &**value)),
+                            life,
+                            cost: loaded.cost,
+                            template,
+                            wanted: plan.store,
+                            late: plan.late,
+                            handling: self.shape.one().handling(),
+                        };
+                        self.call.fill(core, grant, ending)
+                    }),
+                });
                 continue;
             }
             let bytes = || value.map_or(0, |value| self.shape.one().bytes(value));
@@ -407,6 +435,9 @@ impl<S: Cached> Load<'_, S> {
 
 impl<S: BatchCached, K> std::fmt::Debug for Asked<'_, S, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asked").field("site", &self.call.site).field("wanted", &self.wanted.len()).finish_non_exhaustive()
+        f.debug_struct("Asked")
+            .field("site", &self.call.site)
+            .field("wanted", &self.wanted.len())
+            .finish_non_exhaustive()
     }
 }

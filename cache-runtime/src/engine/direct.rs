@@ -16,7 +16,7 @@ use crate::key::{Key, KeyWriter, Pattern};
 use crate::memory::Removed;
 use crate::policy::{Jitter, Lifetime};
 use crate::record::{Record, Stored};
-use crate::shape::{Checked, Handling, Fallible, Maybe, Never, One, Owned, Shared};
+use crate::shape::{Checked, Fallible, Handling, Maybe, Never, One, Owned, Shared};
 use crate::site::Site;
 
 /// Direct calls are counted as a function of their own.

@@ -59,7 +59,9 @@ impl<'a, S: Cached> Load<'a, S> {
     pub(super) fn new(call: &'a Call<'a>, shape: S, lead: Option<Lead>, template: u64, early: Early) -> Self {
         // The watch begins before the tags that are known before the body, and those before the body.
         let watch = match (call.core(), &lead) {
-            (Some(core), Some(_)) if call.site.options.result_tags && call.shared().is_none() => Some(Arc::new(core.cells.watch())),
+            (Some(core), Some(_)) if call.site.options.result_tags && call.shared().is_none() => {
+                Some(Arc::new(core.cells.watch()))
+            }
             _ => None,
         };
         Self {
@@ -77,14 +79,7 @@ impl<'a, S: Cached> Load<'a, S> {
     }
 
     /// A load whose entry is on a shared backend.
-    pub(super) fn shared(
-        call: &'a Call<'a>,
-        shape: S,
-        lead: Lead,
-        template: u64,
-        early: Early,
-        share: Share,
-    ) -> Self {
+    pub(super) fn shared(call: &'a Call<'a>, shape: S, lead: Lead, template: u64, early: Early, share: Share) -> Self {
         Self {
             call,
             shape,

@@ -126,8 +126,7 @@ impl<'c, S: Returned> Write<'c, S> {
         }
         if call.site.put.is_some() {
             let watch = Arc::new(core.cells.watch());
-            let (shared, local): (Vec<_>, Vec<_>) =
-                self.puts.drain(..).partition(|put| put.call().shared().is_some());
+            let (shared, local): (Vec<_>, Vec<_>) = self.puts.drain(..).partition(|put| put.call().shared().is_some());
             for put in local {
                 self.guard.put_keys.push(put.key().as_bytes().into());
                 self.claims.extend(put.claim(&watch));

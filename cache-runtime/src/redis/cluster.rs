@@ -19,10 +19,10 @@ use super::fault::{self, Fault};
 use super::info::text;
 use super::node::{Node, Target};
 use super::op::Job;
-use super::slot::{self, SLOTS};
 use crate::clock::{after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::server::Endpoint;
+use crate::slot::{self, SLOTS};
 use crate::store::{Name, Op, Reply};
 use crate::timer::within;
 
@@ -457,7 +457,12 @@ fn errands(ops: &[Op]) -> Vec<Errand<'_>> {
 /// A name whose slot is that of the whole op.
 fn key(op: &Op) -> &[u8] {
     match op {
-        Op::Read(name) | Op::ReadPlain(name) | Op::Extend(name, _) | Op::Expire(name, _) | Op::Left(name) => name,
+        Op::Read(name)
+        | Op::ReadPlain(name)
+        | Op::ReadAny(name)
+        | Op::Extend(name, _)
+        | Op::Expire(name, _)
+        | Op::Left(name) => name,
         Op::Ensure { cell, .. } | Op::Swap { cell, .. } => cell,
         Op::Acquire { lease, .. } | Op::Renew { lease, .. } | Op::Release { lease, .. } => lease,
         Op::Fill { name, .. } | Op::Replace { name, .. } | Op::Count { name, .. } => &name.entry,

@@ -8,7 +8,7 @@
 //! | `link` | one connection |
 //! | `node`, `keeper` | one server: its connections, its health, and what is done for it in the background |
 //! | `wake` | who waits for which lease |
-//! | `sentinel`, `cluster`, `slot` | which server it is |
+//! | `sentinel`, `cluster` | which server it is |
 //!
 //! No algorithm of the cache is here: only single commands, each right by itself.
 //!
@@ -39,8 +39,6 @@ mod op;
 mod script;
 #[cfg(feature = "redis-sentinel")]
 mod sentinel;
-#[cfg(feature = "redis-cluster")]
-mod slot;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use super::RetOf;
 use super::{
-    AfterResult, Cached, Checked, Classified, Failure, HandOut, Handling, HandsOut, Maybe, Memoizable, Never, Owned, Probe,
-    Shape, Shared, Storable,
+    AfterResult, Cached, Checked, Classified, Failure, HandOut, Handling, HandsOut, Maybe, Memoizable, Never, Owned,
+    Probe, Shape, Shared, Storable,
 };
 
 /// A batch's return type after `Result`: collection `C` of `V`.

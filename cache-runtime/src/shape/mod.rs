@@ -18,8 +18,8 @@ pub use batch::{
     batch_memoizable, batch_storable, element, elements, missing_as,
 };
 pub use bounds::{Memoizable, Plain, Storable};
-pub use cached::{Cached, memoizable, storable};
 pub(crate) use cached::Handling;
+pub use cached::{Cached, memoizable, storable};
 pub(crate) use cached::{Checked, Classified, RetOf, Split};
 pub(crate) use probe::{AfterResult, Fallible, FallibleShared, Maybe, Never, One, Owned, Shared};
 pub use probe::{PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Shape};

@@ -28,7 +28,10 @@ use db::Db;
 
 /// Starts several processes that share one cache, and shows one load for a cold key and no stale read
 #[derive(Parser)]
-#[command(name = "fleet", after_help = "Exit code: 0 one load and no stale read; 1 otherwise; 2 an option cannot be used.")]
+#[command(
+    name = "fleet",
+    after_help = "Exit code: 0 one load and no stale read; 1 otherwise; 2 an option cannot be used."
+)]
 struct Options {
     /// The cache that all share
     #[arg(long, default_value = "redis://localhost:6379")]
@@ -80,7 +83,10 @@ async fn lead(options: &Options) -> Result<bool, Box<dyn Error>> {
     }
 
     let loads = sum(tell_all(&mut workers, "cold").await?, 0);
-    println!("\none cold key, asked for by {} tasks at once: the function ran {loads} ×", options.workers * options.tasks);
+    println!(
+        "\none cold key, asked for by {} tasks at once: the function ran {loads} ×",
+        options.workers * options.tasks
+    );
 
     println!("\nreading and writing {} prices for {} s ..", db::PRICES, options.seconds);
     let answers = tell_all(&mut workers, "trade").await?;

@@ -93,7 +93,9 @@ impl Call<'_> {
             None
         });
         let acquired = acquired.iter_mut().flat_map(|acquired| acquired.drain(..).map(Some));
-        for (Led { wanted, want, lead }, acquired) in led.into_iter().zip(acquired.chain(std::iter::repeat_with(|| None))) {
+        for (Led { wanted, want, lead }, acquired) in
+            led.into_iter().zip(acquired.chain(std::iter::repeat_with(|| None)))
+        {
             let template = wanted.key.template();
             if let Some(acquired) = &acquired
                 && mode == Mode::Read
@@ -106,8 +108,7 @@ impl Call<'_> {
                 continue;
             }
             let grant = acquired.map(|acquired| acquired.into_grant(shared, want, mode == Mode::Refresh));
-            let leading =
-                Leading { lead: Some(lead), template, early: wanted.early, share: Some(Share { grant }) };
+            let leading = Leading { lead: Some(lead), template, early: wanted.early, share: Some(Share { grant }) };
             found.push((wanted.index, Err(leading)));
         }
         found
@@ -129,7 +130,8 @@ impl Call<'_> {
         loop {
             let turn = self.turn(core, shared, mode, &wanted.key, shape, reachable, patience).await;
             let Turn::Again = turn else { return turn };
-            if reachable && let Ok(seen) = shared.look(std::slice::from_ref(want), wall_ms()).await
+            if reachable
+                && let Ok(seen) = shared.look(std::slice::from_ref(want), wall_ms()).await
                 && let Some(ret) = self.served(core, shared, want, seen.first(), shape)
             {
                 return Turn::Done(ret);

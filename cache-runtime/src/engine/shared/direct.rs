@@ -361,7 +361,9 @@ impl Direct<'_> {
             let mut ops = vec![replace(&want, Some(&seen), Some(image), Life::Keep, false)];
             ops.extend(extended(&more, left, 0));
             if self.first_flag(ops).await? {
-                self.shared.notes.learn(&want.name.entry, &more.iter().map(|(name, _)| Arc::clone(name)).collect::<Vec<_>>());
+                self.shared
+                    .notes
+                    .learn(&want.name.entry, &more.iter().map(|(name, _)| Arc::clone(name)).collect::<Vec<_>>());
                 return Ok(true);
             }
         }
@@ -468,4 +470,3 @@ fn contended() -> Error {
 fn overflow() -> Error {
     Error::new(ErrorKind::WrongType, "the counter would overflow")
 }
-

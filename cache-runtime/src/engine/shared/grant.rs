@@ -89,11 +89,8 @@ pub(super) struct Acquired {
 
 impl Acquired {
     pub(super) fn into_grant(self, shared: &Arc<Shared>, want: Want, refresh: bool) -> Grant {
-        let snapshot = SharedSnapshot {
-            lease: Arc::clone(&want.name.lease),
-            holder: self.holder,
-            cells: self.cells.clone(),
-        };
+        let snapshot =
+            SharedSnapshot { lease: Arc::clone(&want.name.lease), holder: self.holder, cells: self.cells.clone() };
         Grant {
             shared: Arc::clone(shared),
             want,

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 
 use crate::engine::name::Covers;
+use crate::slot;
 use crate::store::{EntryName, Name};
 use crate::tenant::Tenant;
 
@@ -39,38 +40,18 @@ const LEASE: &[u8] = b"%+lease:";
 
 /// What has to stand in braces for a name to be in the slot of `physical`, where that is not `physical` itself.
 ///
-/// A cluster hashes what is between the first `{` and the first `}` after it, if there is anything, else the whole name.
 /// Values of keys have no braces; a template's own text may have.
 fn slot_tag(physical: &[u8]) -> Option<Vec<u8>> {
-    let close = physical.iter().position(|byte| *byte == b'}')?;
-    if let Some(tag) = hash_tag(physical) {
+    if !physical.contains(&b'}') {
+        return None;
+    }
+    let tag = slot::tag(physical);
+    if tag.len() < physical.len() {
         return Some(tag.to_vec());
     }
-    debug_assert!(close < physical.len());
     // The whole name is hashed, and cannot stand in braces: another text of the same slot can.
-    let slot = crc16(physical) % SLOTS;
-    (0_u32..).map(|n| n.to_string().into_bytes()).find(|text| crc16(text) % SLOTS == slot)
-}
-
-const SLOTS: u16 = 16384;
-
-/// What a cluster hashes of a name, where it is not the whole.
-pub(crate) fn hash_tag(name: &[u8]) -> Option<&[u8]> {
-    let open = name.iter().position(|byte| *byte == b'{')?;
-    let rest = &name[open + 1..];
-    let close = rest.iter().position(|byte| *byte == b'}')?;
-    (close > 0).then(|| &rest[..close])
-}
-
-/// CRC-16/XMODEM, as Redis Cluster uses it.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |mut crc: u16, byte| {
-        crc ^= u16::from(*byte) << 8;
-        for _ in 0..8 {
-            crc = if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 };
-        }
-        crc
-    })
+    let wanted = slot::of(physical);
+    (0_u32..).map(|n| n.to_string().into_bytes()).find(|text| slot::of(text) == wanted)
 }
 
 /// The name of a cell.
@@ -120,7 +101,8 @@ pub(crate) fn about<'n>(prefix: &[u8], name: &'n [u8]) -> About<'n> {
             None => About::Other,
         };
     }
-    let logical = rest.strip_prefix(b"tenant-").and_then(|rest| rest.splitn(2, |byte| *byte == b':').nth(1)).unwrap_or(rest);
+    let logical =
+        rest.strip_prefix(b"tenant-").and_then(|rest| rest.splitn(2, |byte| *byte == b':').nth(1)).unwrap_or(rest);
     if logical.starts_with(b"%+") { About::Other } else { About::Entry(name) }
 }
 
@@ -151,23 +133,13 @@ fn push_literal(glob: &mut Vec<u8>, byte: u8) {
 mod tests {
     use super::*;
 
-    /// The slot as the Redis Cluster specification says it.
-    fn slot(name: &[u8]) -> u16 {
-        crc16(hash_tag(name).unwrap_or(name)) % SLOTS
-    }
-
-    #[test]
-    fn the_checksum_is_that_of_the_specification() {
-        assert_eq!(crc16(b"123456789"), 0x31C3);
-    }
-
     #[test]
     fn all_names_of_an_entry_are_in_one_slot_and_lead_back_to_it() {
         for key in ["user:42", "a{b}c", "a{b", "a}b", "a{}b", "}{", "{}", "{x}{y}", "a:{", "tenant-x:user:1"] {
             let physical = format!("svc:v1:{key}");
             let names = entry(b"svc:v1:", physical.as_bytes());
             for beside in [&names.side, &names.lease] {
-                assert_eq!(slot(beside), slot(physical.as_bytes()), "{key}");
+                assert_eq!(slot::of(beside), slot::of(physical.as_bytes()), "{key}");
                 assert_eq!(about(b"svc:v1:", beside), About::Beside(physical.as_bytes()), "{key}");
             }
             assert_eq!(about(b"svc:v1:", &names.entry), About::Entry(physical.as_bytes()), "{key}");

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::Shared;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
-use super::Shared;
+use crate::cell::CellSet;
 use crate::clock::{after, alive_now, wall_ms};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
 use crate::engine::load::{Load, Share};
 use crate::engine::read::{Leading, Mode, Patience, Step, Waited};
 use crate::engine::sink::Early;
-use crate::cell::CellSet;
 use crate::error::Error;
 use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;

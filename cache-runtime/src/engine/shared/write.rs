@@ -160,16 +160,11 @@ impl<V> SharedClaims<V> {
     pub(crate) fn push_late(&mut self, target: PutTarget<V>) {
         self.late.push(target);
     }
-
 }
 
 impl<V: Send + Sync + 'static> SharedClaims<V> {
     /// Stores `value` in the course of the writer's invalidation. `None`: the value is absent.
-    pub(crate) async fn redeem(
-        mut self,
-        value: Option<&Arc<V>>,
-        mut what: Invalidation,
-    ) -> Result<(), Error> {
+    pub(crate) async fn redeem(mut self, value: Option<&Arc<V>>, mut what: Invalidation) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         // Dropped on the way, everything becomes invalid.
         let mut all = what.clone();
@@ -194,10 +189,12 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
             shared.push_entry(target.key().as_bytes(), &mut what);
         }
         // What is written through is replaced, not dropped.
-        let kept = |name: &Name| keep.iter().any(|(claim, _)| {
-            let own = &claim.want.name;
-            *name == own.entry || *name == own.side || *name == own.lease
-        });
+        let kept = |name: &Name| {
+            keep.iter().any(|(claim, _)| {
+                let own = &claim.want.name;
+                *name == own.entry || *name == own.side || *name == own.lease
+            })
+        };
         what.names.retain(|name| !kept(name));
         shared.complete(&mut what);
         let swaps = swaps(&mut keep, &mut what);
@@ -207,25 +204,28 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         let mut ops = Vec::new();
         let mut filled = Vec::new();
         for (mut claim, mut ready) in keep {
-            let all = swapped.iter().zip(&swaps).all(|(swapped, swap)| {
-                *swapped || !ready.cells.iter().any(|(name, _)| *name == swap.cell)
-            });
+            let all = swapped
+                .iter()
+                .zip(&swaps)
+                .all(|(swapped, swap)| *swapped || !ready.cells.iter().any(|(name, _)| *name == swap.cell));
             if !all || delivered.is_err() {
                 claim.refused();
                 dropped.names.extend(claim.names());
                 continue;
             }
             for swap in &swaps {
-                ready.cells.iter_mut().filter(|(name, _)| *name == swap.cell).for_each(|(_, nonce)| *nonce = swap.fresh);
+                ready
+                    .cells
+                    .iter_mut()
+                    .filter(|(name, _)| *name == swap.cell)
+                    .for_each(|(_, nonce)| *nonce = swap.fresh);
             }
             match claim.fill(&shared, &ready, value) {
                 Some(own) => {
                     filled.push(ops.len());
                     ops.extend(own);
                 }
-                None => dropped
-                    .names
-                    .extend(claim.names()),
+                None => dropped.names.extend(claim.names()),
             }
             if let Some(hold) = &mut claim.hold {
                 hold.disarm();
@@ -260,7 +260,8 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         let (Some(before), Some(value)) = (self.any, value) else { return };
         let shared = Arc::clone(&self.shared);
         let targets = std::mem::take(&mut self.late);
-        let mut new: Vec<SharedClaim<V>> = targets.into_iter().map(|target| SharedClaim::new(&shared, target)).collect();
+        let mut new: Vec<SharedClaim<V>> =
+            targets.into_iter().map(|target| SharedClaim::new(&shared, target)).collect();
         let mut old = std::mem::take(&mut self.claims);
         for claim in new.iter_mut().chain(&mut old) {
             claim.say(&shared, value);
@@ -447,13 +448,7 @@ impl<V: Send + Sync + 'static> SharedClaim<V> {
     fn fill(&self, shared: &Shared, ready: &Ready, value: Option<&Arc<V>>) -> Option<Vec<Op>> {
         let (hold, value) = (self.hold.as_ref()?, value?);
         let (image, ttl) = self.image(shared, &ready.cells, value).ok()??;
-        let mut ops = vec![Op::Fill {
-            name: self.want.name.clone(),
-            token: hold.token,
-            image,
-            ttl,
-            or_drop: true,
-        }];
+        let mut ops = vec![Op::Fill { name: self.want.name.clone(), token: hold.token, image, ttl, or_drop: true }];
         ops.extend(extended(&ready.cells, ttl, 0));
         Some(ops)
     }

@@ -2,15 +2,16 @@
 //! specification.
 
 /// Slots of a cluster.
-pub(super) const SLOTS: u16 = 16_384;
+#[cfg_attr(not(feature = "redis-cluster"), allow(dead_code, reason = "only clusters count them"))]
+pub(crate) const SLOTS: u16 = 16_384;
 
 /// The slot of a name.
-pub(super) fn of(name: &[u8]) -> u16 {
+pub(crate) fn of(name: &[u8]) -> u16 {
     crc16(tag(name)) % SLOTS
 }
 
-/// What lies between the first `{` and the next `}`, unless that is nothing.
-fn tag(name: &[u8]) -> &[u8] {
+/// What decides a name's slot: what lies between the first `{` and the next `}`, or the whole name where that is nothing.
+pub(crate) fn tag(name: &[u8]) -> &[u8] {
     let position = |bytes: &[u8], brace| bytes.iter().position(|&byte| byte == brace);
     let Some(open) = position(name, b'{') else { return name };
     let rest = &name[open + 1..];
