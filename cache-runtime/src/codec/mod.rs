@@ -27,9 +27,13 @@
 
 mod compress;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod keyring;
 mod recorder;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod wire;
 

@@ -30,13 +30,6 @@ fn value() -> Vec<u8> {
     build(&head(Outcome::Some), &form(Some(Codec::Json), 5), b"12345", None)
 }
 
-/// The same bytes with their checksum made right again, so that what lies behind it is reached.
-fn resealed(mut bytes: Vec<u8>, plain: Option<&[u8]>) -> Vec<u8> {
-    bytes.truncate(bytes.len() - CHECKSUM);
-    seal(&mut bytes, NAME, plain);
-    bytes
-}
-
 #[test]
 fn what_was_written_is_read_and_its_buffer_was_large_enough() {
     let mut out = write_header(&head(Outcome::Some), &form(Some(Codec::MsgPack), 5)).unwrap();
@@ -171,13 +164,13 @@ fn flags_that_do_not_go_together_are_corrupt() {
     ] {
         let mut changed = bytes.clone();
         changed[4] = flags;
-        let reject = Envelope::parse(NAME, &resealed(changed, None), Some(b"1")).unwrap_err();
+        let reject = Envelope::parse(NAME, &reseal(&changed, NAME, None), Some(b"1")).unwrap_err();
         assert_eq!(reject, Reject::Corrupt, "{flags:08b}");
     }
     // The value is both here and there.
     let mut both = with_value;
     both[4] = json | flag::PLAIN;
-    assert_eq!(Envelope::parse(NAME, &resealed(both, Some(b"1")), Some(b"1")), Err(Reject::Corrupt));
+    assert_eq!(Envelope::parse(NAME, &reseal(&both, NAME, Some(b"1")), Some(b"1")), Err(Reject::Corrupt));
 }
 
 /// A header up to its cells, and then these bytes.
