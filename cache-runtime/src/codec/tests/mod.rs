@@ -1,8 +1,12 @@
 //! Values into images and back, by theme. Here: what the themes share.
 
+mod golden;
+mod hostile;
 mod random;
 mod schema;
+mod sealed;
 mod shape;
+mod wire;
 
 use std::borrow::Cow;
 use std::fmt::Debug;
