@@ -231,8 +231,12 @@ fn fingerprints_are_the_same_in_every_build() {
     let user = |more| User { id: 1, name: "Ada".into(), kinds: vec![Kind::Unit, Kind::Tuple(1, 0.5)], more };
     let value = user(Some(Box::new(user(None))));
     let fingerprint = |codec| parse(&packed(&wire(codec), &value)).unwrap().fingerprint;
-    let expected = [(Codec::Bincode, 0), (Codec::Json, 0), (Codec::MsgPack, 0)];
-    for (codec, fixed) in expected.into_iter().filter(|(codec, _)| codec.compiled_in()) {
-        assert_eq!(fingerprint(codec), fixed, "{codec}: {:#x}", fingerprint(codec));
-    }
+    let expected = [
+        (Codec::Bincode, 0xBC88_AD8A_C683_54EB),
+        (Codec::Json, 0x4D5A_F514_6D34_C63B),
+        (Codec::MsgPack, 0x4D5A_F514_6D34_C63B),
+    ];
+    let expected: Vec<_> = expected.into_iter().filter(|(codec, _)| codec.compiled_in()).collect();
+    let found: Vec<_> = expected.iter().map(|(codec, _)| (*codec, fingerprint(*codec))).collect();
+    assert_eq!(found, expected);
 }
