@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::Cache;
 use crate::clock::Clock;
-use crate::config::{Backend, BackendKind, CacheConfig, Resolved};
+use crate::codec::Codec;
+use crate::config::{Backend, BackendKind, CacheConfig, Resolved, Secret};
 use crate::engine::core::{Core, Settings, Weigher};
 use crate::error::{Error, ErrorKind};
 use crate::memory::{Bounds, Engine};
@@ -80,6 +81,17 @@ impl Builder {
         enforce_tenant_isolation(bool) => enforce_tenant_isolation;
         /// Connections to a shared backend.
         pool_size(u32) => pool_size;
+        /// How values in a shared backend are encoded. Default bincode.
+        codec(Codec) => codec;
+        /// Encoded values of more bytes are compressed in a shared backend (feature `compression`). Default: none are.
+        compress_above(u64) => compress_above;
+        /// Whether values in a shared backend are encrypted (feature `encryption`), and those that are not are refused.
+        /// Default: only those of functions that ask for it.
+        encrypt(bool) => encrypt;
+        /// The key that encrypts: 32 bytes as 64 hex digits or in base64.
+        encryption_key(impl Into<Secret>) => encryption_key;
+        /// The key before that one, which still decrypts.
+        encryption_key_previous(impl Into<Secret>) => encryption_key_previous;
         /// The map that keeps entries in memory.
         engine(Engine) => engine;
     }

@@ -48,7 +48,7 @@ impl Keyring {
             return Ok(key.id);
         }
         Err(match cfg!(feature = "encryption") {
-            true => Error::new(ErrorKind::Config, "encryption is asked for and `encryption_key` is not set"),
+            true => Error::new(ErrorKind::Config, "encrypt: encryption is asked for and `encryption_key` is not set"),
             false => unsupported("encrypt"),
         })
     }
