@@ -42,9 +42,9 @@ pub(crate) enum Tree {
     /// Nothing below.
     Leaf,
     /// One below.
-    One(Box<Tree>),
+    One(Box<Self>),
     /// Some below.
-    Many { left: Option<Box<Tree>>, rest: Vec<Tree> },
+    Many { left: Option<Box<Self>>, rest: Vec<Self> },
 }
 
 /// A type that looks at the data first.
@@ -54,7 +54,7 @@ pub(crate) enum Tagged {
     /// With a field.
     A { x: Option<u8> },
     /// With one of its own kind.
-    B { inner: Box<Tagged> },
+    B { inner: Box<Self> },
 }
 
 /// Another such type.
@@ -63,7 +63,7 @@ pub(crate) enum Tagged {
 enum Untagged {
     Number(u32),
     Flat(Flat),
-    List(Vec<Untagged>),
+    List(Vec<Self>),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

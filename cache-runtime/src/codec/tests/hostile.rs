@@ -97,28 +97,28 @@ fn elements_that_take_no_bytes_are_bounded_too() {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum List {
     End,
-    More(Box<List>),
+    More(Box<Self>),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Node {
-    next: Option<Box<Node>>,
+    next: Option<Box<Self>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Lists(Vec<Lists>);
+struct Lists(Vec<Self>);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Tuple(Box<(u8, Option<Tuple>)>);
+struct Tuple(Box<(u8, Option<Self>)>);
 
 /// Never ends, whatever the bytes are.
 #[derive(Debug, Serialize, Deserialize)]
-struct Endless(Box<Endless>);
+struct Endless(Box<Self>);
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Untagged {
-    List(Vec<Untagged>),
+    List(Vec<Self>),
     Nothing,
 }
 

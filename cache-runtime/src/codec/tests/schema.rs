@@ -19,12 +19,12 @@ type Names = &'static [&'static str];
 #[derive(Clone, Debug, PartialEq)]
 enum Schema {
     Leaf(Leaf),
-    Option(Box<Schema>),
-    List(Box<Schema>),
-    Map(Box<Schema>),
-    Tuple(Vec<Schema>),
-    Struct(Names, Vec<Schema>),
-    Enum { variants: Names, taken: usize, fields: Names, inner: Vec<Schema> },
+    Option(Box<Self>),
+    List(Box<Self>),
+    Map(Box<Self>),
+    Tuple(Vec<Self>),
+    Struct(Names, Vec<Self>),
+    Enum { variants: Names, taken: usize, fields: Names, inner: Vec<Self> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
