@@ -78,6 +78,16 @@ mod timer;
 #[path = "private/mod.rs"]
 pub mod __private;
 
+/// Not for users: what the fuzz targets in `fuzz` call.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod __fuzz {
+    /// Takes any bytes for an entry and for a value.
+    pub fn decode(data: &[u8]) {
+        crate::codec::fuzz::decode(data);
+    }
+}
+
 pub use cache_macros::{KeyPart, cache_read, cache_write, key, memoize, resource};
 
 pub use cache::Cache;

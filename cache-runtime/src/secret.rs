@@ -1,10 +1,10 @@
-//! [`Secret`]: a password that no message can show.
+//! [`Secret`]: a password or key that no message can show.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
-/// A password. Its `Debug` and `Display` are `***`; only [`expose`](Self::expose) gives the text.
+/// A password or key. Its `Debug` and `Display` are `***`; only [`expose`](Self::expose) gives the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Secret {
             type Value = Secret;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a password in quotes")
+                f.write_str("a password or key in quotes")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Secret, E> {
@@ -71,6 +71,6 @@ impl<'de> Deserialize<'de> for Secret {
             }
         }
         // The formats' own errors may quote what they found, so only their place is kept.
-        deserializer.deserialize_any(Text).map_err(|_| D::Error::custom("the password must be text, in quotes"))
+        deserializer.deserialize_any(Text).map_err(|_| D::Error::custom("a password or key must be text, in quotes"))
     }
 }

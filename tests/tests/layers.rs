@@ -7,7 +7,23 @@ use std::path::{Path, PathBuf};
 
 /// DESIGN §3, as the modules are now. Within a layer a module may name those to its left, so that there is no circle.
 const LAYERS: [(&str, &[&str]); 7] = [
-    ("L0", &["error", "sync", "clock", "timer", "report", "duration", "secret", "key", "tenant", "slot", "envelope", "background"]),
+    (
+        "L0",
+        &[
+            "error",
+            "sync",
+            "clock",
+            "timer",
+            "report",
+            "duration",
+            "secret",
+            "key",
+            "tenant",
+            "slot",
+            "envelope",
+            "background",
+        ],
+    ),
     ("L1", &["server", "store", "codec", "policy", "stats", "cell", "record", "shape", "site"]),
     ("L2", &["memory", "redis"]),
     ("L3", &["tags", "flight", "outbox"]),

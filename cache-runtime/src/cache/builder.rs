@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Cache;
 use crate::background::Background;
 use crate::clock::Clock;
-use crate::config::{Backend, BackendKind, CacheConfig, Resolved};
+use crate::codec::Codec;
+use crate::config::{Backend, BackendKind, CacheConfig, Resolved, Secret};
 use crate::engine::core::{Core, Settings, Weigher};
 use crate::engine::shared::{Bytes, Shared};
 use crate::error::{Error, ErrorKind};
@@ -95,6 +96,17 @@ impl Builder {
         tls_cert(impl Into<PathBuf>) => tls_cert;
         /// The private key of our certificate: a PEM file.
         tls_key(impl Into<PathBuf>) => tls_key;
+        /// How values in a shared backend are encoded. Default bincode.
+        codec(Codec) => codec;
+        /// Encoded values of more bytes are compressed in a shared backend (feature `compression`). Default: none are.
+        compress_above(u64) => compress_above;
+        /// Whether values in a shared backend are encrypted (feature `encryption`), and those that are not are refused.
+        /// Default: only those of functions that ask for it.
+        encrypt(bool) => encrypt;
+        /// The key that encrypts: 32 bytes as 64 hex digits or in base64.
+        encryption_key(impl Into<Secret>) => encryption_key;
+        /// The key before that one, which still decrypts.
+        encryption_key_previous(impl Into<Secret>) => encryption_key_previous;
         /// The map that keeps entries in memory.
         engine(Engine) => engine;
     }
@@ -228,14 +240,19 @@ impl Cache {
             engine: resolved.engine,
             bounds: Bounds { max_items: resolved.max_items, max_bytes: resolved.max_bytes },
             buckets: Buckets { short: resolved.ttl_short, default: resolved.ttl_default, long: resolved.ttl_long },
-            namespace: resolved.namespace.map(String::into_boxed_str),
+            namespace: resolved.namespace.as_deref().map(Into::into),
             enabled: resolved.enabled,
             stats: resolved.stats,
             enforce_tenant: resolved.enforce_tenant_isolation,
             weigher,
             clock: clock.unwrap_or_else(Clock::machine),
         };
-        let bytes = Bytes::default();
+        let bytes = Bytes {
+            codec: resolved.codec,
+            compress_above: resolved.compress_above,
+            encrypt: resolved.encrypt,
+            keys: resolved.keyring()?,
+        };
         let share = |settings: &Settings, background: &Arc<Background>| {
             let namespace = settings.namespace.as_deref();
             store.map(|store| Shared::new(store, Arc::clone(background), &settings.prefix, namespace, bytes))

@@ -1,11 +1,13 @@
 //! The codecs themselves: a value's bytes, and a value from bytes through the recording deserializer, with limits and
 //! with nothing left over. Neither envelopes nor keys.
 
-use serde::de::{Deserialize, DeserializeOwned};
+use std::marker::PhantomData;
+
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde::ser::Serialize;
 
 use super::recorder::Recorded;
-use super::tape::{Limit, MAX_DEPTH, Tape};
+use super::tape::{Limit, MAX_DEPTH, Tape, fold};
 use super::walk;
 use crate::envelope::Codec;
 use crate::error::{Error, ErrorKind};
@@ -95,27 +97,34 @@ fn json_fault(error: serde_json::Error) -> Error {
 /// The value that `bytes` are, and its type's fingerprint.
 pub(super) fn decode<V: Serialize + DeserializeOwned>(codec: Codec, bytes: &[u8]) -> Result<(V, u64), Undecodable> {
     let tape = Tape::new(bytes.len());
-    let value: V = decode_onto(codec, bytes, &tape)?;
+    let value: V = decode_onto(codec, bytes, &tape, PhantomData)?;
     let mut hash = tape.hash();
     if tape.looked() {
         let shape = walk::shape(&value, codec.human_readable()).ok_or(Undecodable::Wrong)?;
-        hash = super::tape::fold(hash, shape);
+        hash = fold(hash, shape);
     }
     Ok((value, hash))
 }
 
 /// The value that `bytes` are, whatever they were when they were written.
 pub(super) fn decode_any<V: DeserializeOwned>(codec: Codec, bytes: &[u8]) -> Result<V, Undecodable> {
-    decode_onto(codec, bytes, &Tape::new(bytes.len()))
+    decode_onto(codec, bytes, &Tape::new(bytes.len()), PhantomData)
 }
 
-fn decode_onto<V: DeserializeOwned>(codec: Codec, bytes: &[u8], tape: &Tape) -> Result<V, Undecodable> {
+/// What `seed` makes of `bytes`, recorded.
+pub(super) fn decode_onto<'b, S: DeserializeSeed<'b>>(
+    codec: Codec,
+    bytes: &'b [u8],
+    tape: &Tape,
+    seed: S,
+) -> Result<S::Value, Undecodable> {
+    let seed = Recorded::new(seed, tape);
     let decoded = match codec {
         #[cfg(feature = "bincode")]
-        Codec::Bincode => bincode_value(bytes, tape),
-        Codec::Json => json_value(bytes, tape),
+        Codec::Bincode => bincode_value(bytes, seed),
+        Codec::Json => json_value(bytes, seed),
         #[cfg(feature = "msgpack")]
-        Codec::MsgPack => msgpack_value(bytes, tape),
+        Codec::MsgPack => msgpack_value(bytes, seed),
         #[cfg(not(all(feature = "bincode", feature = "msgpack")))]
         _ => Err(Undecodable::Missing),
     };
@@ -126,19 +135,11 @@ fn decode_onto<V: DeserializeOwned>(codec: Codec, bytes: &[u8], tape: &Tape) -> 
 }
 
 #[cfg(feature = "bincode")]
-fn bincode_value<V: DeserializeOwned>(bytes: &[u8], tape: &Tape) -> Result<V, Undecodable> {
+fn bincode_value<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Undecodable> {
     use bincode::error::DecodeError;
     use bincode::serde::DecodeError as Refused;
 
-    struct Root<'t, V>(&'t Tape, std::marker::PhantomData<V>);
-    impl<'de, V: Deserialize<'de>> serde::de::DeserializeSeed<'de> for Root<'_, V> {
-        type Value = V;
-        fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<V, D::Error> {
-            V::deserialize(Recorded::new(deserializer, self.0))
-        }
-    }
-    let config = bincode::config::standard().with_limit::<MAX_LEN>();
-    match bincode::serde::seed_decode_from_slice(Root(tape, std::marker::PhantomData), bytes, config) {
+    match bincode::serde::seed_decode_from_slice(seed, bytes, bincode::config::standard().with_limit::<MAX_LEN>()) {
         Ok((value, used)) if used == bytes.len() => Ok(value),
         Ok(_) => Err(Undecodable::Over),
         Err(DecodeError::Serde(Refused::AnyNotSupported | Refused::IdentifierNotSupported)) => Err(Undecodable::Asks),
@@ -146,19 +147,19 @@ fn bincode_value<V: DeserializeOwned>(bytes: &[u8], tape: &Tape) -> Result<V, Un
     }
 }
 
-fn json_value<V: DeserializeOwned>(bytes: &[u8], tape: &Tape) -> Result<V, Undecodable> {
+fn json_value<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Undecodable> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = V::deserialize(Recorded::new(&mut deserializer, tape)).map_err(|_| Undecodable::Wrong)?;
+    let value = seed.deserialize(&mut deserializer).map_err(|_| Undecodable::Wrong)?;
     deserializer.end().map_err(|_| Undecodable::Over).map(|()| value)
 }
 
 #[cfg(feature = "msgpack")]
-fn msgpack_value<V: DeserializeOwned>(bytes: &[u8], tape: &Tape) -> Result<V, Undecodable> {
+fn msgpack_value<'b, S: DeserializeSeed<'b>>(bytes: &'b [u8], seed: S) -> Result<S::Value, Undecodable> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
-    deserializer.set_max_depth(MAX_DEPTH.into());
-    let value = V::deserialize(Recorded::new(&mut deserializer, tape)).map_err(|_| Undecodable::Wrong)?;
+    deserializer.set_max_depth(super::tape::MAX_DEPTH.into());
+    let value = seed.deserialize(&mut deserializer).map_err(|_| Undecodable::Wrong)?;
     // It does not say what it has left. One more value is asked for, and only at the very end is there not even a marker.
-    match bool::deserialize(&mut deserializer) {
+    match <bool as serde::Deserialize>::deserialize(&mut deserializer) {
         Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
         _ => Err(Undecodable::Over),
     }

@@ -48,7 +48,7 @@ impl Keyring {
             return Ok(key.id);
         }
         Err(match cfg!(feature = "encryption") {
-            true => Error::new(ErrorKind::Config, "encryption is asked for and `encryption_key` is not set"),
+            true => Error::new(ErrorKind::Config, "encrypt: encryption is asked for and `encryption_key` is not set"),
             false => unsupported("encrypt"),
         })
     }
@@ -146,18 +146,17 @@ mod sealed {
         }
     }
 
-    /// 32 bytes in hex or base64 (either alphabet, with padding or without). Takes the same time for every key of a length.
+    /// 32 bytes in hex or base64 (either alphabet, with padding or without). How long it takes does not depend on the digits.
     fn bytes(text: &str) -> Option<[u8; 32]> {
         use base64ct::{Base64, Base64Unpadded, Base64Url, Base64UrlUnpadded, Encoding};
 
         let mut key = [0; 32];
-        let decoders: [fn(&str, &mut [u8]) -> Option<usize>; 5] = [
-            |text, key| base16ct::mixed::decode(text, key).ok().map(<[u8]>::len),
-            |text, key| Base64::decode(text, key).ok().map(<[u8]>::len),
-            |text, key| Base64Unpadded::decode(text, key).ok().map(<[u8]>::len),
-            |text, key| Base64Url::decode(text, key).ok().map(<[u8]>::len),
-            |text, key| Base64UrlUnpadded::decode(text, key).ok().map(<[u8]>::len),
-        ];
-        decoders.iter().any(|decode| decode(text, &mut key) == Some(key.len())).then_some(key)
+        let whole = |len: Option<usize>| len == Some(32);
+        let found = whole(base16ct::mixed::decode(text, &mut key).ok().map(<[u8]>::len))
+            || whole(Base64::decode(text, &mut key).ok().map(<[u8]>::len))
+            || whole(Base64Unpadded::decode(text, &mut key).ok().map(<[u8]>::len))
+            || whole(Base64Url::decode(text, &mut key).ok().map(<[u8]>::len))
+            || whole(Base64UrlUnpadded::decode(text, &mut key).ok().map(<[u8]>::len));
+        found.then_some(key)
     }
 }

@@ -27,9 +27,13 @@
 
 mod compress;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod keyring;
 mod recorder;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod wire;
 
@@ -58,7 +62,7 @@ impl Codec {
     ///
     /// [`ErrorKind::Codec`] where the value cannot be represented, [`ErrorKind::TooLarge`] where it has more than 64 MiB,
     /// [`ErrorKind::Unsupported`] where the codec is not compiled in.
-    pub fn encode<V: Serialize>(self, value: &V) -> Result<Vec<u8>, Error> {
+    pub fn encode<V: Serialize + ?Sized>(self, value: &V) -> Result<Vec<u8>, Error> {
         format::encode(self, value)
     }
 

@@ -6,6 +6,9 @@
 //! format, and a field that was added, removed, renamed, reordered or retyped makes the type ask for something else. The
 //! shape is that of the one value that is decoded: what is behind an option that is absent, in a list that is empty, or in
 //! a variant that was not taken is not asked for, and cannot mislead the decoding of those bytes either.
+//!
+//! All of it is inlined by force: it stands between two loops of other crates that the compiler else keeps apart, at twice
+//! the price for small structures.
 
 use std::fmt;
 
@@ -31,13 +34,13 @@ impl<'t, T> Recorded<'t, T> {
     }
 
     /// Something else on the same level.
-    #[inline]
+    #[inline(always)]
     fn with<U>(&self, inner: U) -> Recorded<'t, U> {
         Recorded { inner, tape: self.tape, depth: self.depth, claims: false }
     }
 
     /// A visitor of what is one level further down.
-    #[inline]
+    #[inline(always)]
     fn below<V, E: Error>(&self, visitor: V, claims: bool) -> Result<Recorded<'t, V>, E> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Recorded { inner: visitor, tape: self.tape, depth, claims }),
@@ -52,7 +55,7 @@ impl<'t, T> Recorded<'t, T> {
 /// Asks for what has nothing below it.
 macro_rules! leaves {
     ($($ask:ident => $inner:ident $mark:ident;)*) => {
-        $(#[inline]
+        $(#[inline(always)]
         fn $ask<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.tape.mark(Mark::$mark);
             self.inner.$inner(visitor)
@@ -84,9 +87,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Recorded<'_, D> {
         deserialize_bytes => deserialize_bytes Bytes;
         deserialize_byte_buf => deserialize_bytes Bytes;
         deserialize_unit => deserialize_unit Unit;
-        deserialize_identifier => deserialize_identifier Identifier;
         // What is ignored has no shape. All formats bound its depth themselves, or refuse.
         deserialize_ignored_any => deserialize_ignored_any Ignored;
+    }
+
+    /// The names that it can find are known from the struct or enum that it is asked for.
+    #[inline(always)]
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.inner.deserialize_identifier(visitor)
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -95,91 +103,85 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Recorded<'_, D> {
         self.inner.deserialize_any(visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::Option);
+        // What is found, nothing or something, tells that this was asked.
         let visitor = self.below(visitor, false)?;
         self.inner.deserialize_option(visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_unit_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::UnitStruct);
-        self.tape.names(name, &[]);
+        self.tape.mark_names(Mark::UnitStruct, name, &[]);
         self.inner.deserialize_unit_struct(name, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::Newtype);
-        self.tape.names(name, &[]);
+        self.tape.mark_names(Mark::Newtype, name, &[]);
         let visitor = self.below(visitor, false)?;
         self.inner.deserialize_newtype_struct(name, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.tape.mark(Mark::Seq);
         let visitor = self.below(visitor, true)?;
         self.inner.deserialize_seq(visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::Tuple);
-        self.tape.add(len as u64);
+        self.tape.mark_with(Mark::Tuple, len);
         let visitor = self.below(visitor, false)?;
         self.inner.deserialize_tuple(len, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_tuple_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         len: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::TupleStruct);
-        self.tape.names(name, &[]);
-        self.tape.add(len as u64);
+        self.tape.mark_names(Mark::TupleStruct, name, &[]);
+        self.tape.mark_with(Mark::Tuple, len);
         let visitor = self.below(visitor, false)?;
         self.inner.deserialize_tuple_struct(name, len, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.tape.mark(Mark::Map);
         let visitor = self.below(visitor, true)?;
         self.inner.deserialize_map(visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::Struct);
-        self.tape.names(name, fields);
+        self.tape.mark_names(Mark::Struct, name, fields);
         let visitor = self.below(visitor, false)?;
         self.inner.deserialize_struct(name, fields, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.tape.mark(Mark::Enum);
-        self.tape.names(name, variants);
+        self.tape.mark_names(Mark::Enum, name, variants);
         let visitor = self.below(visitor, false)?;
         self.inner.deserialize_enum(name, variants, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
@@ -188,7 +190,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Recorded<'_, D> {
 /// Passes on what was found.
 macro_rules! found {
     ($($visit:ident($ty:ty);)*) => {
-        $(#[inline]
+        $(#[inline(always)]
         fn $visit<E: Error>(self, value: $ty) -> Result<V::Value, E> {
             self.inner.$visit(value)
         })*
@@ -225,31 +227,31 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Recorded<'_, V> {
         visit_byte_buf(Vec<u8>);
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         self.tape.mark(Mark::None);
         self.inner.visit_none()
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         self.tape.mark(Mark::Some);
         let deserializer = self.with(deserializer);
         self.inner.visit_some(deserializer)
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
         self.inner.visit_unit()
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let deserializer = self.with(deserializer);
         self.inner.visit_newtype_struct(deserializer)
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<V::Value, A::Error> {
         if self.claims && !self.tape.claim(seq.size_hint()) {
             return Err(A::Error::invalid_value(Unexpected::Other("list longer than the input"), &self));
@@ -258,7 +260,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Recorded<'_, V> {
         self.inner.visit_seq(seq)
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
         if self.claims && !self.tape.claim(map.size_hint()) {
             return Err(A::Error::invalid_value(Unexpected::Other("map longer than the input"), &self));
@@ -267,7 +269,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Recorded<'_, V> {
         self.inner.visit_map(map)
     }
 
-    #[inline]
+    #[inline(always)]
     fn visit_enum<A: EnumAccess<'de>>(self, data: A) -> Result<V::Value, A::Error> {
         let data = self.with(data);
         self.inner.visit_enum(data)
@@ -277,7 +279,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Recorded<'_, V> {
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Recorded<'_, S> {
     type Value = S::Value;
 
-    #[inline]
+    #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
         let deserializer = self.with(deserializer);
         self.inner.deserialize(deserializer)
@@ -287,7 +289,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Recorded<'_, S> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recorded<'_, A> {
     type Error = A::Error;
 
-    #[inline]
+    #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let seed = self.with(seed);
         let element = self.inner.next_element_seed(seed)?;
@@ -297,7 +299,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recorded<'_, A> {
         Ok(element)
     }
 
-    #[inline]
+    #[inline(always)]
     fn size_hint(&self) -> Option<usize> {
         self.tape.bounded(self.inner.size_hint())
     }
@@ -306,7 +308,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recorded<'_, A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Recorded<'_, A> {
     type Error = A::Error;
 
-    #[inline]
+    #[inline(always)]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         let seed = self.with(seed);
         let key = self.inner.next_key_seed(seed)?;
@@ -316,13 +318,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Recorded<'_, A> {
         Ok(key)
     }
 
-    #[inline]
+    #[inline(always)]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         let seed = self.with(seed);
         self.inner.next_value_seed(seed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn size_hint(&self) -> Option<usize> {
         self.tape.bounded(self.inner.size_hint())
     }
@@ -332,7 +334,7 @@ impl<'de, 't, A: EnumAccess<'de>> EnumAccess<'de> for Recorded<'t, A> {
     type Error = A::Error;
     type Variant = Recorded<'t, A::Variant>;
 
-    #[inline]
+    #[inline(always)]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
         let seed = self.with(seed);
         let Recorded { inner, tape, depth, claims } = self;
@@ -344,35 +346,33 @@ impl<'de, 't, A: EnumAccess<'de>> EnumAccess<'de> for Recorded<'t, A> {
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Recorded<'_, A> {
     type Error = A::Error;
 
-    #[inline]
+    #[inline(always)]
     fn unit_variant(self) -> Result<(), A::Error> {
         self.tape.mark(Mark::UnitVariant);
         self.inner.unit_variant()
     }
 
-    #[inline]
+    #[inline(always)]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
         self.tape.mark(Mark::NewtypeVariant);
         let seed = self.with(seed);
         self.inner.newtype_variant_seed(seed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.tape.mark(Mark::TupleVariant);
-        self.tape.add(len as u64);
+        self.tape.mark_with(Mark::TupleVariant, len);
         let visitor = self.with(visitor);
         self.inner.tuple_variant(len, visitor)
     }
 
-    #[inline]
+    #[inline(always)]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, A::Error> {
-        self.tape.mark(Mark::StructVariant);
-        self.tape.names("", fields);
+        self.tape.mark_names(Mark::StructVariant, "", fields);
         let visitor = self.with(visitor);
         self.inner.struct_variant(fields, visitor)
     }

@@ -29,7 +29,6 @@ pub(super) enum Mark {
     Char,
     Str,
     Bytes,
-    Option,
     None,
     Some,
     Unit,
@@ -45,7 +44,6 @@ pub(super) enum Mark {
     NewtypeVariant,
     TupleVariant,
     StructVariant,
-    Identifier,
     Ignored,
     End,
     Skipped,
@@ -62,11 +60,7 @@ pub(super) struct Tape {
     looked: Cell<bool>,
     /// Which limit ended the decoding, if one did.
     limit: Cell<Option<Limit>>,
-    /// Hashes of names that were seen last: the elements of a list have the same ones.
-    memo: [Cell<Memo>; 1 << MEMO_BITS],
 }
-
-const MEMO_BITS: u32 = 2;
 
 /// A limit that a value may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +71,6 @@ pub(super) enum Limit {
     Elements,
 }
 
-/// Lists of names are known by where they are: they are `'static`.
-#[derive(Clone, Copy, Default)]
-struct Memo {
-    name: (usize, usize),
-    list: (usize, usize),
-    hash: u64,
-}
-
 impl Tape {
     pub(super) fn new(len: usize) -> Self {
         Self {
@@ -93,7 +79,6 @@ impl Tape {
             elements: Cell::new(len.saturating_add(FREE_ELEMENTS)),
             looked: Cell::new(false),
             limit: Cell::new(None),
-            memo: Default::default(),
         }
     }
 
@@ -103,26 +88,20 @@ impl Tape {
     }
 
     #[inline]
-    pub(super) fn add(&self, word: u64) {
+    fn add(&self, word: u64) {
         self.hash.set(fold(self.hash.get(), word));
     }
 
-    /// The name of a type and the names in it.
+    /// What is asked for with a number.
     #[inline]
-    pub(super) fn names(&self, name: &'static str, list: &'static [&'static str]) {
-        let key = |at: *const u8, len: usize| (at.addr(), len);
-        let (name_at, list_at) = (key(name.as_ptr(), name.len()), key(list.as_ptr().cast(), list.len()));
-        let slot = (name_at.0 ^ list_at.0) as u64;
-        let slot = &self.memo[(slot.wrapping_mul(FACTOR) >> (u64::BITS - MEMO_BITS)) as usize];
-        let known = slot.get();
-        let hash = if known.name == name_at && known.list == list_at && known.hash != 0 {
-            known.hash
-        } else {
-            let hash = names(name, list);
-            slot.set(Memo { name: name_at, list: list_at, hash });
-            hash
-        };
-        self.add(hash);
+    pub(super) fn mark_with(&self, mark: Mark, number: usize) {
+        self.add((number as u64) << 8 | mark as u64);
+    }
+
+    /// What is asked for by the name of a type and the names in it.
+    #[inline]
+    pub(super) fn mark_names(&self, mark: Mark, name: &'static str, list: &'static [&'static str]) {
+        self.add(names(name, list).wrapping_add(mark as u64));
     }
 
     /// Takes note of a list that says how long it is; `false`: so many elements cannot be in the input.
@@ -169,25 +148,84 @@ impl Tape {
 const SEED: u64 = 0x243F_6A88_85A3_08D3;
 const FACTOR: u64 = 0x1319_8A2E_0370_7345;
 
-/// Adds a word to a hash: both halves of a wide product, so that every bit of either reaches every bit of the result.
+/// Both halves of a wide product, so that every bit of either factor reaches every bit of the result.
 #[inline]
-pub(super) const fn fold(hash: u64, word: u64) -> u64 {
-    let wide = (hash ^ word) as u128 * FACTOR as u128;
+const fn product(a: u64, b: u64) -> u64 {
+    let wide = a as u128 * b as u128;
     wide as u64 ^ (wide >> 64) as u64
 }
 
-/// The hash of a text.
-pub(super) fn text(text: &str) -> u64 {
-    let mut words = text.as_bytes().chunks_exact(8);
-    let mut hash = fold(SEED, text.len() as u64);
-    for word in &mut words {
-        hash = fold(hash, word.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte)));
-    }
-    fold(hash, words.remainder().iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte)))
+/// Adds a word to a hash.
+#[inline]
+pub(super) const fn fold(hash: u64, word: u64) -> u64 {
+    product(hash ^ word, FACTOR)
 }
 
-/// The hash of names in their order. Never 0.
+/// The hash of a text: one product for most names, since every element of a list has some.
+#[inline]
+pub(super) fn text(text: &str) -> u64 {
+    let bytes = text.as_bytes();
+    // Both ends, which overlap in a short text: nothing is copied to be padded.
+    let (start, end) = if let (Some(start), Some(end)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let start = u64::from_le_bytes(*start);
+        (if bytes.len() > 16 { middle(start, bytes) } else { start }, u64::from_le_bytes(*end))
+    } else if let (Some(start), Some(end)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        (u64::from(u32::from_le_bytes(*start)), u64::from(u32::from_le_bytes(*end)))
+    } else {
+        (bytes.iter().fold(0, |sum, &byte| sum << 8 | u64::from(byte)), 0)
+    };
+    // The length is spread over all bits, or it could stand for a change of a byte.
+    product(start ^ SEED, end ^ FACTOR.wrapping_mul(2 * bytes.len() as u64 + 1))
+}
+
+/// What follows the first eight bytes of a long text.
+#[cold]
+fn middle(start: u64, bytes: &[u8]) -> u64 {
+    let words = bytes[8..].chunks_exact(8);
+    words.fold(fold(0, start), |hash, word| fold(hash, word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word))))
+}
+
+/// The hash of names in their order.
+#[inline]
 fn names(name: &str, list: &[&str]) -> u64 {
     let hash = fold(text(name), list.len() as u64);
-    list.iter().fold(hash, |hash, name| fold(hash, text(name))) | 1
+    list.iter().fold(hash, |hash, name| fold(hash, text(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_byte_of_a_text_counts_and_so_does_its_length() {
+        let mut seen = HashSet::new();
+        for len in 0..40 {
+            let base = "a".repeat(len);
+            assert!(seen.insert(text(&base)), "{len}");
+            for at in 0..len {
+                for other in ["b", "A", "\0"] {
+                    let mut changed = base.clone();
+                    changed.replace_range(at..=at, other);
+                    assert!(seen.insert(text(&changed)), "{other:?} at {at} of {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_cannot_be_shifted_from_one_into_the_next() {
+        let lists: [(&str, &[&str]); 7] = [
+            ("a", &["b", "c"]),
+            ("a", &["c", "b"]),
+            ("a", &["bc"]),
+            ("ab", &["c"]),
+            ("a", &["", "bc"]),
+            ("a", &["bc", ""]),
+            ("", &["a", "b", "c"]),
+        ];
+        let hashes: HashSet<u64> = lists.iter().map(|(name, list)| names(name, list)).collect();
+        assert_eq!(hashes.len(), lists.len());
+    }
 }

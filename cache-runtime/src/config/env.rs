@@ -3,7 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{BackendKind, CacheConfig, check};
+use super::{BackendKind, CacheConfig, Secret, check};
+use crate::codec::Keyring;
 use crate::duration::{parse_bytes, parse_duration};
 use crate::error::{Error, ErrorKind};
 
@@ -46,6 +47,11 @@ impl CacheConfig {
             enabled: env.parse(&["CACHE_ENABLED"], switch)?,
             stats: env.parse(&["CACHE_STATS"], switch)?,
             enforce_tenant_isolation: env.parse(&["ENFORCE_TENANT_ISOLATION"], switch)?,
+            codec: env.read(&["CACHE_CODEC"], |name, text| text.parse().map_err(|what| refuse(name, what)))?,
+            compress_above: env.parse(&["CACHE_COMPRESS_ABOVE"], parse_bytes)?,
+            encrypt: env.parse(&["CACHE_ENCRYPT"], switch)?,
+            encryption_key: env.read(&["CACHE_ENCRYPTION_KEY"], key)?,
+            encryption_key_previous: env.read(&["CACHE_ENCRYPTION_KEY_PREVIOUS"], key)?,
             pool_size: env.parse(&["REDIS_POOL_SIZE"], |text| positive(whole(text)?))?,
             connect_timeout: env.timeout("CACHE_CONNECT_TIMEOUT")?,
             response_timeout: env.timeout("CACHE_RESPONSE_TIMEOUT")?,
@@ -110,6 +116,15 @@ impl Env<'_> {
             check(name, span).map(|()| span)
         })
     }
+}
+
+fn refuse(name: &str, what: Error) -> Error {
+    Error::new(what.kind(), format!("{name}: {what}"))
+}
+
+/// A key that can be read. Its errors begin with the name and do not show it.
+fn key(name: &str, text: &str) -> Result<Secret, Error> {
+    Keyring::read([(name, text)]).map(|_| text.into())
 }
 
 fn switch(text: &str) -> Result<bool, String> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
+use crate::codec::Codec;
 use crate::duration::{parse_bytes, parse_duration};
 use crate::memory::Engine;
 
@@ -36,6 +37,16 @@ pub(super) fn engine<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
             "moka" => Ok(Engine::Moka),
             _ => Err("an engine is \"quick_cache\" or \"moka\"".into()),
         },
+    })
+}
+
+/// The name of a codec.
+pub(super) fn codec<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Codec>, D::Error> {
+    const EXPECTED: &str = "\"bincode\", \"json\" or \"msgpack\"";
+    deserializer.deserialize_any(Reader {
+        expected: EXPECTED,
+        number: |_| Err(format!("a codec is {EXPECTED}")),
+        text: |text| text.parse().map_err(|_| format!("a codec is {EXPECTED}")),
     })
 }
 

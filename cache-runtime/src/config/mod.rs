@@ -4,8 +4,11 @@
 //! Lives here: what can be set, what it may be, and what wins. May not live here: connecting, or any use of a setting.
 
 mod check;
+mod encoding;
 mod env;
 mod file;
+#[cfg(test)]
+mod tests;
 mod url;
 
 use std::fmt;
@@ -15,6 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::codec::Codec;
 use crate::error::{Error, ErrorKind};
 use crate::memory::Engine;
 
@@ -30,8 +34,8 @@ pub use crate::server::{Endpoint, Server, TlsFiles, Topology};
 /// code. Durations in files are whole seconds or texts such as `"5m"`, sizes whole bytes or texts such as `"64MB"`. An
 /// unknown field is an error.
 ///
-/// `Debug` shows neither passwords nor URLs. The errors of a file format's own parser may quote the line they are about:
-/// keep passwords in the environment rather than in files.
+/// `Debug` shows neither passwords, nor keys, nor URLs. The errors of a file format's own parser may quote the line they are
+/// about: keep passwords and keys in the environment rather than in files.
 ///
 /// # Examples
 ///
@@ -92,6 +96,19 @@ pub struct CacheConfig {
     pub tls_cert: Option<PathBuf>,
     /// The private key of `tls_cert`: a PEM file.
     pub tls_key: Option<PathBuf>,
+    /// How values in a shared backend are encoded: `bincode`, `json` or `msgpack`. Default `bincode`.
+    #[serde(deserialize_with = "file::codec")]
+    pub codec: Option<Codec>,
+    /// Encoded values of more bytes are compressed in a shared backend (feature `compression`). Default: none are.
+    #[serde(deserialize_with = "file::bytes")]
+    pub compress_above: Option<u64>,
+    /// Whether values in a shared backend are encrypted (feature `encryption`), and those that are not are refused.
+    /// Default `false`: only those of functions that ask for it.
+    pub encrypt: Option<bool>,
+    /// The key that encrypts: 32 bytes as 64 hex digits or in base64. Default: none.
+    pub encryption_key: Option<Secret>,
+    /// The key before that one, which still decrypts. Default: none.
+    pub encryption_key_previous: Option<Secret>,
     /// Which map holds memory's entries: `quick_cache` or `moka`. Default `quick_cache`.
     #[serde(deserialize_with = "file::engine")]
     pub engine: Option<Engine>,
@@ -173,6 +190,16 @@ pub struct Resolved {
     pub response_timeout: Duration,
     /// The files of an encrypted connection. Whether they can be read is seen when the cache is built.
     pub tls: TlsFiles,
+    /// How values in a shared backend are encoded.
+    pub codec: Codec,
+    /// Encoded values of more bytes are compressed.
+    pub compress_above: Option<u64>,
+    /// Whether values in a shared backend are encrypted where a function does not say.
+    pub encrypt: bool,
+    /// The key that encrypts.
+    pub encryption_key: Option<Secret>,
+    /// The key before that one, which still decrypts.
+    pub encryption_key_previous: Option<Secret>,
     /// Which map holds memory's entries.
     pub engine: Engine,
 }
@@ -206,6 +233,11 @@ impl CacheConfig {
             tls_ca: self.tls_ca.or(lower.tls_ca),
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
+            codec: self.codec.or(lower.codec),
+            compress_above: self.compress_above.or(lower.compress_above),
+            encrypt: self.encrypt.or(lower.encrypt),
+            encryption_key: self.encryption_key.or(lower.encryption_key),
+            encryption_key_previous: self.encryption_key_previous.or(lower.encryption_key_previous),
             engine: self.engine.or(lower.engine),
             redis: self.redis.or(lower.redis),
         }
@@ -217,8 +249,10 @@ impl CacheConfig {
     ///
     /// [`ErrorKind::Config`], with the name of the setting, if one cannot be used: a bad URL (the part is named, nothing of
     /// the URL is shown), a ttl of zero or over 100 years, a capacity or pool size of zero, a prefix, version or namespace
-    /// that is empty, longer than 64 characters or has a character with a meaning, a `backend` that contradicts the URL, a timeout of
-    /// zero or over 10 minutes, or TLS files for a connection that is not encrypted.
+    /// that is empty, longer than 64 characters or has a character with a meaning, a `backend` that contradicts the URL, a
+    /// timeout of zero or over 10 minutes, TLS files for a connection that is not encrypted, an encryption key that is not 32
+    /// bytes (nothing of it is shown), or `encrypt` without one. [`ErrorKind::Unsupported`], with the name of the feature, for
+    /// a codec, compression or encryption that is not compiled in.
     pub fn resolve(self) -> Result<Resolved, Error> {
         let ttl = |name: &str, ttl: Option<Duration>, default: u64| {
             let ttl = ttl.unwrap_or(Duration::from_secs(default));
@@ -233,6 +267,8 @@ impl CacheConfig {
         self.max_bytes.map_or(Ok(()), |bytes| check::count("max_bytes", bytes))?;
         let pool_size = self.any_pool_size();
         pool_size.map_or(Ok(()), |size| check::count("pool_size", size.into()))?;
+        let codec = self.codec.unwrap_or_default();
+        encoding::check(&self, codec)?;
         Ok(Resolved {
             backend: self.resolve_backend()?,
             prefix: check::prefix("prefix", self.any_prefix().as_deref().unwrap_or("svc"))?,
@@ -250,6 +286,11 @@ impl CacheConfig {
             connect_timeout: timeout("connect_timeout", self.connect_timeout, 1_000)?,
             response_timeout: timeout("response_timeout", self.response_timeout, 500)?,
             tls: self.tls_files(),
+            codec,
+            compress_above: self.compress_above,
+            encrypt: self.encrypt.unwrap_or(false),
+            encryption_key: self.encryption_key,
+            encryption_key_previous: self.encryption_key_previous,
             engine: self.engine.unwrap_or_default(),
         })
     }
@@ -372,6 +413,11 @@ impl fmt::Debug for CacheConfig {
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
             .field("tls", &self.tls_files())
+            .field("codec", &self.codec)
+            .field("compress_above", &self.compress_above)
+            .field("encrypt", &self.encrypt)
+            .field("encryption_key", &self.encryption_key)
+            .field("encryption_key_previous", &self.encryption_key_previous)
             .field("engine", &self.engine)
             .field("redis", &self.redis)
             .finish()

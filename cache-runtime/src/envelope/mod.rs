@@ -44,6 +44,8 @@ use std::fmt;
 use smallvec::SmallVec;
 
 pub(crate) use varint::{put_varint, take_varint};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use write::reseal;
 pub(crate) use write::{Form, Limit, seal, write_header};
 
 /// The unguessable content of a cell.
