@@ -3,6 +3,19 @@
 //!
 //! Each server is a `redis-server` of the test's own, on a free port of the loopback interface, in a folder that goes with
 //! it. A server that is not ours is never looked at: ours are told apart by a socket in their folder.
+//!
+//! ```no_run
+//! use cache_tests::redis::{Proxy, Server};
+//!
+//! # async fn example() {
+//! let server = Server::options().password("secret").start().await;
+//! let proxy = Proxy::start(server.addr());
+//! // .. connect a client to `proxy.addr()`, and let it do what the test is about ..
+//! assert_eq!((proxy.round_trips(), proxy.count("MGET")), (1, 1));
+//! server.command(&["FLUSHALL"]).await;
+//! proxy.half_open();
+//! # }
+//! ```
 
 mod certificate;
 mod client;

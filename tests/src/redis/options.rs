@@ -137,6 +137,6 @@ pub(super) fn socket(folder: &Path) -> std::path::PathBuf {
 }
 
 /// As the configuration file reads it back.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

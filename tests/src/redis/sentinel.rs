@@ -5,19 +5,24 @@ use std::time::Duration;
 use redis::Value;
 
 use super::Server;
-use super::options::{Kind, Options};
+use super::options::{Kind, Options, quoted};
 use crate::wait::within;
 
 /// The name under which the sentinels know the primary.
 const MASTER: &str = "mymaster";
 const SENTINELS: usize = 3;
 
-/// Silent for so many milliseconds, and a server counts as down. Below 1000 a healthy one does too: a sentinel counts from
-/// when it learns of a server, and sends the first `PING` after this time or a second, whichever is shorter. With 500 a new
-/// primary was failed over at once, back to the old one, if that had come back empty meanwhile.
-const DOWN_AFTER: u32 = 2000;
+/// Silent for so many milliseconds, and a server counts as down.
+const DOWN_AFTER: u32 = 1000;
 
-/// Sentinels greet each other every two seconds, and an election that failed is repeated after twice the fail-over timeout.
+/// How often a sentinel does things, in milliseconds; it has a command for that, for tests. What takes it seconds (greeting
+/// each other, turning an old primary into a replica) takes less then. And it must ask more often than servers count as down:
+/// it counts from when it learns of a server, and first asks after one of these periods. With equal ones it fails a new
+/// primary over at once, back to the old one if that has come back empty meanwhile.
+const PERIODS: [&str; 8] =
+    ["PING-PERIOD", "200", "INFO-PERIOD", "500", "PUBLISH-PERIOD", "500", "TILT-TRIGGER", "10000"];
+
+/// An election that failed is repeated after twice the fail-over timeout, on a machine that may be busy.
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// A primary, its replica, and three sentinels of which two decide.
@@ -32,7 +37,6 @@ pub struct Sentinel {
 pub struct SentinelOptions {
     server: Options,
     sentinel: Options,
-    password: Option<String>,
 }
 
 impl Sentinel {
@@ -136,24 +140,17 @@ impl Sentinel {
 }
 
 impl SentinelOptions {
-    /// How primary and replica are to be, but for passwords. Not TLS.
+    /// How primary and replica are to be. A password is fine, and the sentinels know it; not TLS.
     #[must_use]
     pub fn server(mut self, options: Options) -> Self {
         self.server = options;
         self
     }
 
-    /// The password of primary and replica.
-    #[must_use]
-    pub fn password(mut self, password: &str) -> Self {
-        self.password = Some(password.to_owned());
-        self
-    }
-
-    /// The password of the sentinels, which by default ask for none.
+    /// The password of the sentinels, which by default ask for none. It is not a part of the URL.
     #[must_use]
     pub fn sentinel_password(mut self, password: &str) -> Self {
-        self.sentinel = self.sentinel.config(&format!("requirepass {password}\nsentinel sentinel-pass {password}"));
+        self.sentinel = self.sentinel.config(&format!("requirepass {0}\nsentinel sentinel-pass {0}", quoted(password)));
         self
     }
 
@@ -163,24 +160,22 @@ impl SentinelOptions {
     ///
     /// There is no `redis-server`, or that does not come within 90 s.
     pub async fn start(self) -> Sentinel {
-        let options = match &self.password {
-            Some(password) => self.server.clone().password(password),
-            None => self.server.clone(),
-        };
-        let primary = options.clone().start().await;
-        let replica = options.config(&format!("replicaof 127.0.0.1 {}", primary.port())).start().await;
+        let primary = self.server.clone().start().await;
+        let replica = self.server.clone().config(&format!("replicaof 127.0.0.1 {}", primary.port())).start().await;
 
         let mut lines = format!(
             "sentinel monitor {MASTER} 127.0.0.1 {} 2\nsentinel down-after-milliseconds {MASTER} {DOWN_AFTER}\n\
              sentinel failover-timeout {MASTER} 2000",
             primary.port()
         );
-        if let Some(password) = &self.password {
-            lines.push_str(&format!("\nsentinel auth-pass {MASTER} {password}"));
+        if let Some(password) = &self.server.password {
+            lines.push_str(&format!("\nsentinel auth-pass {MASTER} {}", quoted(password)));
         }
         let mut sentinels = Vec::new();
         for _ in 0..SENTINELS {
-            sentinels.push(self.sentinel.clone().kind(Kind::Sentinel).config(&lines).start().await);
+            let sentinel = self.sentinel.clone().kind(Kind::Sentinel).config(&lines).start().await;
+            sentinel.command(&[&["SENTINEL", "DEBUG"], &PERIODS[..]].concat()).await;
+            sentinels.push(sentinel);
         }
         let installation = Sentinel { servers: vec![primary, replica], sentinels };
         installation.wait_until_replica(&installation.servers[1]).await;

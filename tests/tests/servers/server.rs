@@ -91,6 +91,29 @@ async fn a_restarted_server_has_its_last_snapshot_or_nothing() {
     assert_eq!(server.query::<u64>(&["DBSIZE"]).await, 0);
 }
 
+/// What another process's server answers is never taken for ours.
+#[tokio::test]
+#[should_panic(expected = "was taken while it was down")]
+async fn a_port_that_was_taken_is_noticed() {
+    let server = Server::start().await;
+    server.kill();
+    let _somebody = std::net::TcpListener::bind(server.addr()).unwrap();
+    server.restart(Snapshot::Keep).await;
+}
+
+#[test]
+fn a_server_serves_one_runtime_after_another() {
+    let block_on = |future: std::pin::Pin<Box<dyn Future<Output = Server> + Send>>| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    };
+    let server = block_on(Box::pin(Server::start()));
+    block_on(Box::pin(async {
+        server.command(&["PING"]).await;
+        server.restart(Snapshot::Keep).await;
+        server
+    }));
+}
+
 #[tokio::test]
 async fn a_stopped_server_answers_when_it_is_continued() {
     let server = Server::start().await;
