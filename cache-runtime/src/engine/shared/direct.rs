@@ -244,11 +244,16 @@ impl Direct<'_> {
         let want = self.want(key);
         for _ in 0..ATTEMPTS {
             let seen = self.look(&want).await?;
-            // What is of another type is not this caller's to take.
-            let Some(value) = self.value::<V>(&want, &seen) else { return Ok(None) };
+            let value = self.value::<V>(&want, &seen);
+            if value.is_none() && Self::is_live(&seen, &want) {
+                // What is of another type is not this caller's to take.
+                return Ok(None);
+            }
+            // Where nothing is there, no load that runs may put it there.
             let any = Op::Drop(vec![self.shared.cell(Covers::Any, None, b"")]);
-            if self.first_flag(vec![replace(&want, Some(&seen), None, Life::Keep, true), any]).await? {
-                return Ok(Some(value));
+            let mut replies = self.shared.store.run(vec![any, replace(&want, Some(&seen), None, Life::Keep, true)]).await;
+            if replies.pop().unwrap_or_else(super::no_reply)?.flag()? {
+                return Ok(value);
             }
         }
         Err(contended())

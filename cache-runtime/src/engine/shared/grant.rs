@@ -149,6 +149,10 @@ impl Shared {
 
     /// Whether nothing that a load depends on was invalidated since it began: one round trip.
     pub(super) async fn still_holds(&self, snapshot: &SharedSnapshot) -> Result<bool, Error> {
+        if snapshot.holder.is_none() {
+            // Nobody held the lease when it was looked at: an invalidation of the key leaves no trace.
+            return Ok(false);
+        }
         let mut ops = vec![Op::ReadPlain(Arc::clone(&snapshot.lease))];
         ops.extend(snapshot.cells.iter().map(|(cell, _)| Op::Read(Arc::clone(cell))));
         let mut replies = self.store.run(ops).await.into_iter();

@@ -25,7 +25,7 @@ use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::key::Pattern;
 use crate::outbox::{Invalidation, Meant, Sweep};
-use crate::store::{Image, Life, Name, Nonce, Op};
+use crate::store::{Image, Life, Name, Nonce, Op, Reply};
 use crate::tenant::Tenant;
 
 /// What a call is told that has to go past the backend for an invalidation that did not reach it.
@@ -201,7 +201,8 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         let swapped = shared.swap(&swaps).await;
         let delivered = shared.outbox.send(what, &shared.background).await.map(drop);
         let mut dropped = Invalidation::default();
-        let mut ops = Vec::new();
+        // A write-through that is named after its body must not come after this one as if nothing had happened.
+        let mut ops = vec![Op::Drop(vec![shared.any()])];
         let mut filled = Vec::new();
         for (mut claim, mut ready) in keep {
             let all = swapped
@@ -220,29 +221,32 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
                     .filter(|(name, _)| *name == swap.cell)
                     .for_each(|(_, nonce)| *nonce = swap.fresh);
             }
-            match claim.fill(&shared, &ready, value) {
+            let own = claim.fill(&shared, &ready, value);
+            if let Some(hold) = &mut claim.hold {
+                hold.disarm();
+            }
+            match own {
                 Some(own) => {
-                    filled.push(ops.len());
+                    filled.push((ops.len(), claim));
                     ops.extend(own);
                 }
                 None => dropped.names.extend(claim.names()),
             }
-            if let Some(hold) = &mut claim.hold {
-                hold.disarm();
-            }
         }
-        if !ops.is_empty() {
-            for reply in shared.store.run(ops.clone()).await {
-                if let Err(error) = reply {
-                    // Whether it was stored is not known; what was there before is not to stay.
-                    for op in &ops {
-                        if let Op::Fill { name, .. } = op {
-                            dropped.names.extend([&name.entry, &name.side, &name.lease].map(Arc::clone));
-                        }
-                    }
-                    shared.invalidate_later(std::mem::take(&mut dropped));
-                    parcel.arrived();
-                    return delivered.and(Err(error));
+        if !filled.is_empty() {
+            let replies = shared.store.run(ops).await;
+            if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
+                // Whether it was stored is not known; what was there before is not to stay.
+                dropped.names.extend(filled.iter().flat_map(|(_, claim)| claim.names()));
+                shared.invalidate_later(dropped);
+                parcel.arrived();
+                return delivered.and(Err(error.again()));
+            }
+            for (at, claim) in filled {
+                if !matches!(replies.get(at), Some(Ok(Reply::Flag(true)))) {
+                    // The lease was lost during the body, and somebody who began before the commit may hold it by now.
+                    claim.refused();
+                    dropped.names.extend(claim.names());
                 }
             }
         }
@@ -281,7 +285,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         // Last: what was invalidated before this is seen here, and what is invalidated after it finds the cells above.
         ops.push(Op::Read(shared.any()));
         let replies = shared.store.run(ops).await;
-        let unchanged = matches!(replies.last(), Some(Ok(crate::store::Reply::Bytes(Some(now)))) if **now == before);
+        let unchanged = matches!(replies.last(), Some(Ok(Reply::Bytes(Some(now)))) if **now == before);
         let mut replies = replies.into_iter();
         let mut nonce = || replies.next().and_then(Result::ok);
         let mut read = Vec::new();
@@ -353,7 +357,7 @@ impl Shared {
         let mut lost = Invalidation::default();
         let mut done = Vec::with_capacity(swaps.len());
         for (reply, swap) in replies.into_iter().zip(swaps) {
-            done.push(reply.and_then(crate::store::Reply::flag).unwrap_or_else(|_| {
+            done.push(reply.and_then(Reply::flag).unwrap_or_else(|_| {
                 lost.names.push(Arc::clone(&swap.cell));
                 false
             }));
