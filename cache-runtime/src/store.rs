@@ -106,8 +106,10 @@ pub(crate) enum Op {
     Replace {
         /// The entry.
         name: EntryName,
-        /// Which value must be where; `None`: no condition.
+        /// Which value must be where; `None`: no condition. No value at all: none beside the entry either.
         seen: Option<(Name, Option<Vec<u8>>)>,
+        /// What must lie under the entry's own name as well; `None`: no condition. An envelope says nothing of a number.
+        plain: Option<Vec<u8>>,
         /// What it becomes; `None`: it is dropped.
         image: Option<Image>,
         /// How long it lives.

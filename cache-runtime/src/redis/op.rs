@@ -93,8 +93,10 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command.arg(life(*ttl)).arg(flag(*or_drop));
             command
         }
-        Op::Replace { name, seen, image, life: lives, close } => {
-            replace(name, seen.as_ref(), image.as_ref(), *lives, *close, stamp)
+        Op::Replace { name, seen, plain, image, life: lives, close } => {
+            let mut command = replace(name, seen.as_ref(), image.as_ref(), *lives, *close, stamp);
+            command.arg(plain.as_deref().unwrap_or_default());
+            command
         }
         Op::Count { name, seen, by } => {
             let mut command = eval(script::COUNT, &[&name.entry, &name.side]);

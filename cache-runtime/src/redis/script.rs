@@ -38,12 +38,14 @@ redis.call('PUBLISH',KEYS[3],'')
 return n";
 
 /// KEYS entry, side, lease, and the name that is compared, if one is · ARGV stamp, what must be there (nothing: it must be
-/// missing), `set` or `drop`, what the entry becomes, what the side becomes, `keep` or ms or nothing for ever, `1` to drop
-/// the lease
+/// missing, and so must the side), `set` or `drop`, what the entry becomes, what the side becomes, `keep` or ms or nothing
+/// for ever, `1` to drop the lease, what must lie under the entry as it is (nothing: anything)
 pub(super) const REPLACE: &str = "\
-if KEYS[4] then local v=redis.pcall('GET',KEYS[4])
+local function at(k) local v=redis.pcall('GET',k)
 if type(v)~='string' or v:sub(-8)~=ARGV[1] then v='' end
-if v~=ARGV[2] then return 0 end end
+return v end
+if KEYS[4] and (at(KEYS[4])~=ARGV[2] or ARGV[2]=='' and at(KEYS[2])~='') then return 0 end
+if ARGV[8]~='' and redis.pcall('GET',KEYS[1])~=ARGV[8] then return 0 end
 if ARGV[3]=='drop' then redis.call('UNLINK',KEYS[1],KEYS[2]) else
 local t=ARGV[6]
 if t=='keep' then t=redis.call('PTTL',KEYS[1])

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Shared;
 use super::fill::{extended, lifetime};
 use super::look::{Seen, Verdict, Want};
-use crate::clock::{Nanos, wall_ms};
+use crate::clock::{Nanos, after, alive_now, wall_ms};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
 use crate::engine::direct::{Claimed, Remaining};
@@ -23,9 +23,13 @@ use crate::policy::{Jitter, Lifetime};
 use crate::record::Stored;
 use crate::shape::{Handling, Storable};
 use crate::store::{Cursor, Image, Life, Name, Nonce, Op};
+use crate::timer::Sleep;
 
-/// How often a change starts again because somebody else was quicker.
-const ATTEMPTS: usize = 16;
+/// How often a change starts again because somebody else was quicker. Each time, somebody was.
+const ATTEMPTS: u32 = 64;
+
+/// How far apart callers are after one attempt.
+const SPREAD: Duration = Duration::from_micros(250);
 
 /// What is known of an entry.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +200,8 @@ impl Direct<'_> {
     ) -> Result<bool, Error> {
         let ttl = self.lifetime(claim)?;
         let (want, claimed) = (self.want(key), self.claimed(key, claim));
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
             let seen = self.look(&want).await?;
             if Self::is_live(&seen, &want) {
                 return Ok(false);
@@ -242,7 +247,8 @@ impl Direct<'_> {
     /// Takes the value out: of several concurrent callers one gets it.
     pub(crate) async fn pop<V: Storable>(&self, key: &KeyWriter) -> Result<Option<Arc<V>>, Error> {
         let want = self.want(key);
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
             let seen = self.look(&want).await?;
             let value = self.value::<V>(&want, &seen);
             if value.is_none() && Self::is_live(&seen, &want) {
@@ -293,7 +299,8 @@ impl Direct<'_> {
     /// Counts on: a counter begins at 0 and keeps its expiry. The server adds, so that no two callers count one number twice.
     pub(crate) async fn count(&self, key: &KeyWriter, by: i64) -> Result<i64, Error> {
         let want = self.want(key);
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
             let seen = self.look(&want).await?;
             let sum = match seen.judge(&want, wall_ms()) {
                 Verdict::Live(envelope) if envelope.place == Place::Counter => {
@@ -351,7 +358,8 @@ impl Direct<'_> {
         let mut added = want.clone();
         added.required = tags.iter().map(|tag| self.shared.cell(Covers::Tag, tenant, tag)).collect();
         added.noted.clear();
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
             let more = self.shared.ensured(&added).await?;
             let seen = self.look(&want).await?;
             let Verdict::Live(envelope) = seen.judge(&want, wall_ms()) else { return Ok(false) };
@@ -461,11 +469,22 @@ impl Direct<'_> {
 
 /// A change of one entry, if it is as it was seen.
 fn replace(want: &Want, seen: Option<&Seen>, image: Option<Image>, life: Life, close: bool) -> Op {
+    // The server adds to a counter without touching its envelope: what was counted meanwhile is not to be lost.
+    let plain = seen.filter(|seen| matches!(seen.parse(want), Some(Ok(envelope)) if envelope.place == Place::Counter));
+    let plain = plain.and_then(|seen| seen.plain.clone());
     let seen = seen.map(|seen| {
         let at = if seen.beside && seen.envelope.is_some() { &want.name.side } else { &want.name.entry };
         (Arc::clone(at), seen.envelope.clone())
     });
-    Op::Replace { name: want.name.clone(), seen, image, life, close }
+    Op::Replace { name: want.name.clone(), seen, plain, image, life, close }
+}
+
+/// Lets the others be done: at first there is nothing to wait for, then callers spread further and further.
+async fn pause(attempt: u32) {
+    if attempt > 1 {
+        let share = f64::from(rand::random::<u16>()) / f64::from(u16::MAX);
+        Sleep::until(after(alive_now(), SPREAD.mul_f64(f64::from(attempt) * share))).await;
+    }
 }
 
 fn contended() -> Error {

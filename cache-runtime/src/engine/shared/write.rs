@@ -515,6 +515,7 @@ impl Shared {
             Op::Replace {
                 name: want.name.clone(),
                 seen: None,
+                plain: None,
                 life: ttl.map_or(Life::Forever, Life::For),
                 image,
                 close: true,

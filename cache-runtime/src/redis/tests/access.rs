@@ -27,6 +27,7 @@ async fn everything(redis: &Redis) -> Result<(), Error> {
     let replace = |image, life| Op::Replace {
         name: entry(),
         seen: Some((entry().side, Some(b"e".to_vec()))),
+        plain: None,
         image,
         life,
         close: true,

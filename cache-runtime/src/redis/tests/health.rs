@@ -23,6 +23,7 @@ fn store(value: &str) -> Op {
     Op::Replace {
         name: EntryName { entry: name("e"), side: name("s"), lease: name("l") },
         seen: None,
+        plain: None,
         image: Some(Image { envelope: value.into(), plain: None }),
         life: Life::For(MINUTE),
         close: false,

@@ -148,6 +148,7 @@ async fn a_replacement_asks_for_what_was_seen() {
     let replace = |seen: Option<Option<&str>>, image: Option<Image>, life, close| Op::Replace {
         name: entry(),
         seen: seen.map(|seen| (entry().side, seen.map(Into::into))),
+        plain: None,
         image,
         life,
         close,
@@ -181,6 +182,30 @@ async fn a_replacement_asks_for_what_was_seen() {
 }
 
 #[tokio::test]
+async fn a_replacement_does_not_overlook_what_is_plain() {
+    let server = Redisd::start(&[]);
+    let redis = server.open();
+    let replace = |seen: Option<(Name, Option<Vec<u8>>)>, plain: Option<&str>| Op::Replace {
+        name: entry(),
+        seen,
+        plain: plain.map(Into::into),
+        image: Some(image("e", Some("1"))),
+        life: Life::For(MINUTE),
+        close: false,
+    };
+    // A plain value has no stamp: that there is an entry shows in its side only.
+    let missing = || Some((entry().entry, None));
+    assert_eq!(one(&redis, replace(missing(), None)).await, Reply::Flag(true));
+    assert_eq!(one(&redis, replace(missing(), None)).await, Reply::Flag(false), "somebody else was first");
+    // A number changes under its envelope.
+    let beside = || Some((entry().side, Some(b"e".to_vec())));
+    one(&redis, Op::Count { name: entry(), seen: "e".into(), by: 4 }).await;
+    assert_eq!(one(&redis, replace(beside(), Some("1"))).await, Reply::Flag(false));
+    assert_eq!(one(&redis, Op::ReadPlain(entry().entry)).await, bytes("5"));
+    assert_eq!(one(&redis, replace(beside(), Some("5"))).await, Reply::Flag(true));
+}
+
+#[tokio::test]
 async fn counting_is_exact_and_asks_for_the_envelope() {
     let server = Redisd::start(&[]);
     let redis = server.open();
@@ -188,6 +213,7 @@ async fn counting_is_exact_and_asks_for_the_envelope() {
     let store = |plain: &str| Op::Replace {
         name: entry(),
         seen: None,
+        plain: None,
         image: Some(image("e", Some(plain))),
         life: Life::For(MINUTE),
         close: false,

@@ -1,0 +1,125 @@
+//! Where a case runs: a cache on one of the backends, and a look at what is really there.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use cache_runtime::{Builder, Cache, Key};
+use cache_tests::redis::{Cluster, Server};
+use tokio::sync::OnceCell;
+
+/// Nothing that works takes this long.
+const LONG: Duration = Duration::from_secs(20);
+
+/// Where entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "the list of backends is in `everywhere!`")]
+pub(crate) enum Backend {
+    Memory,
+    Redis,
+    Cluster,
+}
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+
+/// One run of one case.
+#[derive(Debug)]
+pub(crate) struct On {
+    /// What the case is about; the current one of its scope.
+    pub(crate) cache: Cache,
+    backend: Backend,
+    prefix: String,
+}
+
+impl On {
+    /// A fresh cache for the case at `place`.
+    pub(crate) async fn new(backend: Backend, place: &str) -> Self {
+        // Readable, short enough for a prefix, and unlike any other.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let place = place.trim_start_matches("conformance::").replace("::", ".");
+        let prefix = format!("{}.{}", &place[..place.len().min(50)], NEXT.fetch_add(1, Relaxed));
+        let cache = build(backend, &prefix, |builder| builder).await;
+        Self { cache, backend, prefix }
+    }
+
+    /// Whether other processes have the same entries, which are bytes there.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.backend != Backend::Memory
+    }
+
+    /// The same entries as another process sees them. In memory there is no other: it is the same cache.
+    pub(crate) async fn other(&self) -> Cache {
+        if self.is_shared() { build(self.backend, &self.prefix, |builder| builder).await } else { self.cache.clone() }
+    }
+
+    /// A cache with settings of its own, on the same backend under the same prefix. In memory it has nothing to share.
+    pub(crate) async fn with(&self, set: impl FnOnce(Builder) -> Builder) -> Cache {
+        build(self.backend, &self.prefix, set).await
+    }
+
+    /// What all physical names begin with.
+    pub(crate) fn prefix(&self) -> String {
+        format!("{}:v1:", self.prefix)
+    }
+
+    /// What a plain GET of the physical name of `key` says to a program in another language.
+    pub(crate) async fn plain(&self, key: impl Into<Key>) -> Option<Vec<u8>> {
+        self.command("GET", &format!("{}{}", self.prefix(), key.into())).await
+    }
+
+    /// One command about one physical name, sent to the node that has it.
+    pub(crate) async fn command<T: redis::FromRedisValue>(&self, command: &str, name: &str) -> T {
+        match self.backend {
+            Backend::Memory => panic!("there is no server"),
+            Backend::Redis => server().await.query(&[command, name]).await,
+            Backend::Cluster => {
+                let cluster = cluster().await;
+                let owner = cluster.owner(cluster.slot_of(name).await).await;
+                cluster.node(owner).query(&[command, name]).await
+            }
+        }
+    }
+
+    /// All physical names of this case, as the servers list them.
+    pub(crate) async fn names(&self) -> Vec<String> {
+        let pattern = format!("{}:*", self.prefix);
+        let nodes = match self.backend {
+            Backend::Memory => panic!("there is no server"),
+            Backend::Redis => std::slice::from_ref(server().await),
+            Backend::Cluster => cluster().await.nodes(),
+        };
+        let mut names = Vec::new();
+        for node in nodes {
+            let found: Vec<Vec<u8>> = node.query(&["KEYS", &pattern]).await;
+            names.extend(found.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()));
+        }
+        names.sort_unstable();
+        names
+    }
+}
+
+async fn server() -> &'static Server {
+    SERVER.get_or_init(Server::start).await
+}
+
+async fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(Cluster::start).await
+}
+
+async fn build(backend: Backend, prefix: &str, set: impl FnOnce(Builder) -> Builder) -> Cache {
+    let url = match backend {
+        Backend::Memory => "mem://".to_owned(),
+        Backend::Redis => server().await.url(),
+        Backend::Cluster => cluster().await.url(),
+    };
+    // A busy machine is no reason to go past the server.
+    let builder = Cache::builder().ignore_env().url(url).prefix(prefix).response_timeout(LONG).connect_timeout(LONG);
+    let cache = set(builder).build().await.expect("the backend can be reached");
+    cache.ping().await.expect("the backend answers");
+    cache
+}
+
+/// Waits for what other tasks or the passing of time bring about.
+pub(crate) async fn soon(what: &str, done: impl AsyncFnMut() -> bool) {
+    cache_tests::eventually(what, LONG, done).await;
+}
