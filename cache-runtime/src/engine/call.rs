@@ -160,13 +160,19 @@ impl<'c> Call<'c> {
     /// The physical key that `render` writes.
     #[inline]
     pub fn key(&self, render: impl FnOnce(&mut KeyWriter)) -> KeyWriter {
-        let mut writer = match self.core() {
-            Some(core) => core.writer(self.tenant(), self.site.seed()),
-            None => KeyWriter::new(self.site.seed()),
-        };
-        render(&mut writer);
-        writer.finish();
+        let mut writer = KeyWriter::new(self.site.seed());
+        self.write_key(&mut writer, render);
         writer
+    }
+
+    /// [`key`](Self::key) in place.
+    #[inline]
+    pub(super) fn write_key(&self, writer: &mut KeyWriter, render: impl FnOnce(&mut KeyWriter)) {
+        if let Some(core) = self.core() {
+            core.prefix(writer, self.tenant());
+        }
+        render(writer);
+        writer.finish();
     }
 
     /// The physical key of a logical one (`key_with`).

@@ -67,8 +67,6 @@ pub(crate) struct Core {
     /// Set for a test that wants failures; see `testing`.
     pub(crate) failing: AtomicBool,
     functions: Functions,
-    /// What every key without a tenant begins with.
-    base: KeyWriter,
     /// Stores of memoized functions that have a capacity of their own.
     private: RwLock<Vec<Arc<Store>>>,
     background: Mutex<JoinSet<()>>,
@@ -90,7 +88,6 @@ impl Core {
             closed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             functions: Functions::default(),
-            base: KeyWriter::with_prefix(&settings.prefix, 0),
             private: RwLock::new(Vec::new()),
             background: Mutex::new(JoinSet::new()),
             settings,
@@ -103,13 +100,19 @@ impl Core {
     }
 
     /// A writer for a physical key of this tenant, or of none.
-    #[inline]
     pub(crate) fn writer(&self, tenant: Option<&Tenant>, seed: u64) -> KeyWriter {
-        let mut writer = KeyWriter::after(&self.base, seed);
-        if let Some(tenant) = tenant {
-            name::tenant_prefix(&mut writer, tenant);
-        }
+        let mut writer = KeyWriter::new(seed);
+        self.prefix(&mut writer, tenant);
         writer
+    }
+
+    /// Begins a physical key of this tenant, or of none. In place: a writer is too large to be moved on every hit.
+    #[inline]
+    pub(crate) fn prefix(&self, writer: &mut KeyWriter, tenant: Option<&Tenant>) {
+        writer.prefix(&self.settings.prefix);
+        if let Some(tenant) = tenant {
+            name::tenant_prefix(writer, tenant);
+        }
     }
 
     /// What this cache knows of `site`.

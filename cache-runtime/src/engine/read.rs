@@ -175,7 +175,8 @@ impl Call<'_> {
         shape: S,
         render: impl FnOnce(&mut KeyWriter),
     ) -> Result<S::Ret, KeyWriter> {
-        let key = self.key(render);
+        let mut key = KeyWriter::new(self.site.seed());
+        self.write_key(&mut key, render);
         if mode == Mode::Read
             && let Some(ret) = self.hit_under(&key, shape)
         {

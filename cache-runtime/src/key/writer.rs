@@ -67,33 +67,14 @@ impl KeyWriter {
     #[must_use]
     pub fn with_prefix(prefix: &[u8], seed: u64) -> Self {
         let mut w = Self::new(seed);
-        w.push_unsized(prefix);
-        w.prefix_len = prefix.len();
+        w.prefix(prefix);
         w
-    }
-
-    /// A key of the template with this seed that goes on where `base` stands, most often behind a prepared prefix: cheaper
-    /// than [`with_prefix`](Self::with_prefix), since the length to copy is known.
-    #[inline]
-    #[must_use]
-    pub fn after(base: &Self, seed: u64) -> Self {
-        if base.len == SPILLED {
-            return Self { template: seed, ..base.clone() };
-        }
-        Self {
-            bytes: base.bytes,
-            len: base.len,
-            spill: Vec::new(),
-            prefix_len: base.prefix_len,
-            template: seed,
-            pattern: false,
-        }
     }
 
     /// More of the prefix; see [`with_prefix`](Self::with_prefix). Only before anything else.
     #[inline]
     pub(crate) fn prefix(&mut self, more: &[u8]) {
-        self.push(more);
+        self.push_unsized(more);
         self.prefix_len += more.len();
     }
 
