@@ -403,9 +403,10 @@ pub(crate) fn look<S: Cached>(
     used: impl Fn(&Record, Nanos),
 ) -> Option<S::Ret> {
     let store = core.store_of(function);
+    let epoch = core.cells.epoch();
     let now = core.now();
     let seen = store.read(key.as_bytes(), |record| {
-        if !record.is_valid(now) {
+        if !record.is_valid_at(now, epoch) {
             Seen::Dead(Arc::clone(record))
         } else if record.fits(key.template()) {
             used(record, now);

@@ -17,15 +17,14 @@ pub(crate) struct Quick {
     evictions: Evictions,
 }
 
-/// A record beside its key: the map clones its values under its lock, and a hit wants to look at a record where it is.
+/// A record as its own key: the map clones its values under its lock, and a hit wants to look at a record where it is.
 struct Owned {
-    key: Box<[u8]>,
     record: Arc<Record>,
 }
 
 impl PartialEq for Owned {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.record.key() == other.record.key()
     }
 }
 
@@ -33,7 +32,7 @@ impl Eq for Owned {}
 
 impl Hash for Owned {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.key);
+        state.write(self.record.key());
     }
 }
 
@@ -48,7 +47,7 @@ impl Hash for Borrowed<'_> {
 
 impl Equivalent<Owned> for Borrowed<'_> {
     fn equivalent(&self, held: &Owned) -> bool {
-        *held.key == *self.0
+        held.record.key() == self.0
     }
 }
 
@@ -69,7 +68,7 @@ impl<R, F> Hash for Visiting<'_, R, F> {
 impl<R, F: Fn(&Arc<Record>) -> R> Equivalent<Owned> for Visiting<'_, R, F> {
     #[inline]
     fn equivalent(&self, held: &Owned) -> bool {
-        let found = *held.key == *self.key;
+        let found = held.record.key() == self.key;
         if found {
             self.seen.set(Some((self.visit)(&held.record)));
         }
@@ -161,10 +160,9 @@ impl Map for Quick {
 
     fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
         let mut left = Left::new();
-        let name = key.clone();
-        self.cache.insert_with_lifecycle(Owned { key, record: Arc::clone(&record) }, (), &mut left);
+        self.cache.insert_with_lifecycle(Owned { record: Arc::clone(&record) }, (), &mut left);
         // What the new record took the place of has not been evicted; the new record itself may have been.
-        let evicted = left.iter().filter(|gone| gone.key != name || Arc::ptr_eq(&gone.record, &record)).count();
+        let evicted = left.iter().filter(|gone| gone.record.key() != &*key || Arc::ptr_eq(&gone.record, &record)).count();
         count(&self.evictions, evicted);
         left.into_iter().map(|held| held.record).collect()
     }
@@ -181,7 +179,7 @@ impl Map for Quick {
         let removed = RefCell::new(Vec::new());
         let condemned = RefCell::new(condemned);
         self.cache.retain(|held, ()| {
-            let gone = (condemned.borrow_mut())(&held.key, &held.record);
+            let gone = (condemned.borrow_mut())(held.record.key(), &held.record);
             if gone {
                 removed.borrow_mut().push(Arc::clone(&held.record));
             }
@@ -194,7 +192,7 @@ impl Map for Quick {
         // `retain` visits without cloning keys, one shard's lock at a time.
         let visit = RefCell::new(visit);
         self.cache.retain(|held, ()| {
-            (visit.borrow_mut())(&held.key, &held.record);
+            (visit.borrow_mut())(held.record.key(), &held.record);
             true
         });
     }
