@@ -106,6 +106,12 @@ impl Record {
         &self.key
     }
 
+    /// Whether it is under `key`.
+    #[inline]
+    pub(crate) fn has_key(&self, key: &[u8]) -> bool {
+        crate::key::same(&self.key, key)
+    }
+
     #[inline]
     pub(crate) fn expires(&self) -> Nanos {
         self.expires.load(Ordering::Relaxed)

@@ -13,7 +13,7 @@ use crate::cell::CellSet;
 use crate::clock::{Clock, FOREVER, Nanos};
 use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
-use crate::key::KeyWriter;
+use crate::key::{KeyWriter, Prefix};
 use crate::memory::{Bounds, Engine, Evictions, Map, Removed, Store};
 use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
@@ -67,6 +67,8 @@ pub(crate) struct Core {
     /// Set for a test that wants failures; see `testing`.
     pub(crate) failing: AtomicBool,
     functions: Functions,
+    /// What every key begins with.
+    prefix: Prefix,
     /// Stores of memoized functions that have a capacity of their own.
     private: RwLock<Vec<Arc<Store>>>,
     background: Mutex<JoinSet<()>>,
@@ -78,7 +80,7 @@ const BACKGROUND_LIMIT: usize = 1024;
 impl Core {
     pub(crate) fn new(settings: Settings) -> Result<Arc<Self>, Error> {
         let evictions = Arc::new(AtomicU64::new(0));
-        let store = Store::new(settings.engine, settings.bounds, &evictions)?;
+        let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
             cells: Arc::new(Cells::new()),
@@ -88,6 +90,7 @@ impl Core {
             closed: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             functions: Functions::default(),
+            prefix: Prefix::new(&settings.prefix),
             private: RwLock::new(Vec::new()),
             background: Mutex::new(JoinSet::new()),
             settings,
@@ -109,7 +112,7 @@ impl Core {
     /// Begins a physical key of this tenant, or of none. In place: a writer is too large to be moved on every hit.
     #[inline]
     pub(crate) fn prefix(&self, writer: &mut KeyWriter, tenant: Option<&Tenant>) {
-        writer.prefix(&self.settings.prefix);
+        writer.begin(&self.prefix);
         if let Some(tenant) = tenant {
             name::tenant_prefix(writer, tenant);
         }
@@ -139,7 +142,7 @@ impl Core {
                 max_items: function.site.options.capacity.unwrap_or(self.settings.bounds.max_items),
                 max_bytes: None,
             };
-            let store = Store::new(self.settings.engine, bounds, &self.evictions).map(Arc::new);
+            let store = Store::new(self.settings.engine, bounds, self.settings.prefix.len(), &self.evictions).map(Arc::new);
             // The engine was compiled in when this cache was built with it.
             let store = store.unwrap_or_else(|_| unreachable!("the cache's own engine exists"));
             self.private.write().push(Arc::clone(&store));

@@ -26,7 +26,8 @@ use crate::record::Record;
 /// A place takes 8 bytes, so that these are 128 KiB.
 const MOST_PLACES: u64 = 1 << 14;
 /// A record gets its place with every so many hits that the map has answered: changing places costs as much as some hits.
-const HITS_TO_PLACE: u32 = 8;
+/// With every hit under the model checker, whose schedules have few.
+const HITS_TO_PLACE: u32 = if cfg!(feature = "shuttle") { 1 } else { 8 };
 /// How many passes there are while as many records are inserted as fit into the map.
 const PASSES: u64 = 32;
 
@@ -44,6 +45,8 @@ impl Hash for KeyHash {
 /// The places of one map.
 #[derive(Debug)]
 pub(crate) struct Front {
+    /// Bytes with which every key begins. They tell no keys apart, so they are not hashed.
+    common: usize,
     hashing: foldhash::fast::RandomState,
     places: OnceLock<Box<[ArcSwapOption<Record>]>>,
     how_many: usize,
@@ -54,8 +57,9 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
+    pub(crate) fn new(bounds: Bounds, common: usize) -> Arc<Self> {
         Arc::new(Self {
+            common,
             hashing: foldhash::fast::RandomState::default(),
             places: OnceLock::new(),
             how_many: bounds.max_items.clamp(8, MOST_PLACES).next_power_of_two() as usize,
@@ -74,7 +78,7 @@ impl Front {
                 state.write(self.0);
             }
         }
-        KeyHash(self.hashing.hash_one(Bytes(key)))
+        KeyHash(self.hashing.hash_one(Bytes(key.get(self.common..).unwrap_or(key))))
     }
 
     /// The place of a key. Maps take their shards and buckets from both ends of the hash; this is from its middle.
@@ -84,11 +88,11 @@ impl Front {
     }
 
     /// What `visit` says of the record under `key`, if it has its place and the map need not hear of it. No lock is held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
         let held = self.place(self.places.get()?, hash).load();
         let record = held.as_ref()?;
-        let found = record.key() == key && !record.is_retired() && record.is_of_pass(self.pass.load(Ordering::Relaxed));
+        let found = record.has_key(key) && !record.is_retired() && record.is_of_pass(self.pass.load(Ordering::Relaxed));
         found.then(|| visit(record))
     }
 

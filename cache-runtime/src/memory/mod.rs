@@ -123,9 +123,13 @@ impl<T: Table> Fronted<T> {
     #[inline]
     fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
         let hash = self.front.hash(key);
-        self.front.read(hash, key, &visit).or_else(|| self.read_table(hash, key, visit))
+        match self.front.read(hash, key, &visit) {
+            Some(seen) => Some(seen),
+            None => self.read_table(hash, key, visit),
+        }
     }
 
+    #[inline(never)]
     fn read_table<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
         let found = self.table.read(hash, key, |record| {
             let deserving = self.front.found(record).then(|| Arc::clone(record));
@@ -194,8 +198,9 @@ pub(crate) enum Store {
 pub(crate) type Evictions = Arc<AtomicU64>;
 
 impl Store {
-    pub(crate) fn new(engine: Engine, bounds: Bounds, evictions: &Evictions) -> Result<Self, Error> {
-        let front = Front::new(bounds);
+    /// All keys begin with the same `common` bytes.
+    pub(crate) fn new(engine: Engine, bounds: Bounds, common: usize, evictions: &Evictions) -> Result<Self, Error> {
+        let front = Front::new(bounds, common);
         let evictions = Arc::clone(evictions);
         match engine {
             #[cfg(feature = "quick_cache")]

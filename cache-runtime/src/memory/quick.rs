@@ -54,7 +54,7 @@ impl<R, F> Hash for Visiting<'_, R, F> {
 impl<R, F: Fn(&Arc<Record>) -> R> Equivalent<Owned> for Visiting<'_, R, F> {
     #[inline]
     fn equivalent(&self, held: &Owned) -> bool {
-        let found = held.hash == self.hash && held.record.key() == self.key;
+        let found = held.hash == self.hash && held.record.has_key(self.key);
         if found {
             self.seen.set(Some((self.visit)(&held.record)));
         }
