@@ -159,7 +159,7 @@ impl Cache {
     /// None today; a shared backend may fail to say goodbye.
     pub async fn close(&self) -> Result<(), Error> {
         self.core.drain().await;
-        self.core.closed.store(true, Ordering::Release);
+        self.core.close();
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Function};
+use super::core::{Core, Function, Hurdles};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter};
 use crate::report;
@@ -42,6 +42,17 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    #[cold]
+    fn of(hurdles: u8, knows_tenant: bool) -> Option<Self> {
+        if hurdles & Hurdles::DISABLED != 0 {
+            Some(Self::Disabled)
+        } else if hurdles & (Hurdles::CLOSED | Hurdles::FAILING) != 0 {
+            Some(Self::Down)
+        } else {
+            (!knows_tenant).then_some(Self::NoTenant)
+        }
+    }
+
     fn error(self, held: Option<&Held<'_>>) -> Error {
         match self {
             Self::NoCache(error) => error.again(),
@@ -86,13 +97,11 @@ impl<'c> Call<'c> {
             Ok(held) => held,
             Err(error) => return Self { held: None, site, tenant, refusal: Some(Refusal::NoCache(error)) },
         };
-        let core = held.core();
-        let refusal = if !core.serves() {
-            Some(if core.settings.enabled { Refusal::Down } else { Refusal::Disabled })
-        } else if core.settings.enforce_tenant && tenant.is_none() && !site.options.global_tenant {
-            Some(Refusal::NoTenant)
-        } else {
+        let hurdles = held.core().hurdles();
+        let refusal = if hurdles == 0 {
             None
+        } else {
+            Refusal::of(hurdles, tenant.is_some() || site.options.global_tenant)
         };
         Self { held: Some(held), site, tenant, refusal }
     }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
@@ -63,15 +63,47 @@ pub(crate) struct Core {
     pub(crate) flights: Arc<Flights>,
     pub(crate) evictions: Evictions,
     pub(crate) started: Nanos,
-    pub(crate) closed: AtomicBool,
-    /// Set for a test that wants failures; see `testing`.
-    pub(crate) failing: AtomicBool,
+    hurdles: Hurdles,
     functions: Functions,
     /// What every key begins with.
     prefix: Prefix,
     /// Stores of memoized functions that have a capacity of their own.
     private: RwLock<Vec<Arc<Store>>>,
     background: Mutex<JoinSet<()>>,
+}
+
+/// What may keep functions from using a cache, in one byte, so that a call that nothing keeps asks once.
+#[derive(Debug)]
+pub(crate) struct Hurdles(AtomicU8);
+
+impl Hurdles {
+    /// It was closed.
+    pub(crate) const CLOSED: u8 = 1;
+    /// A test wants failures.
+    pub(crate) const FAILING: u8 = 2;
+    /// It is switched off.
+    pub(crate) const DISABLED: u8 = 4;
+    /// Whoever has no tenant may not use it.
+    pub(crate) const TENANT: u8 = 8;
+
+    fn new(settings: &Settings) -> Self {
+        let disabled = if settings.enabled { 0 } else { Self::DISABLED };
+        let tenant = if settings.enforce_tenant { Self::TENANT } else { 0 };
+        Self(AtomicU8::new(disabled | tenant))
+    }
+
+    #[inline]
+    fn now(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn set(&self, hurdle: u8, on: bool) {
+        if on {
+            self.0.fetch_or(hurdle, Ordering::AcqRel);
+        } else {
+            self.0.fetch_and(!hurdle, Ordering::AcqRel);
+        }
+    }
 }
 
 /// Bound on background recaches that wait to run or run; past it they are skipped and counted.
@@ -87,8 +119,7 @@ impl Core {
             flights: Arc::new(Flights::new()),
             evictions,
             started: settings.clock.now(),
-            closed: AtomicBool::new(false),
-            failing: AtomicBool::new(false),
+            hurdles: Hurdles::new(&settings),
             functions: Functions::default(),
             prefix: Prefix::new(&settings.prefix),
             private: RwLock::new(Vec::new()),
@@ -252,19 +283,30 @@ impl Core {
 
     /// Fails where the cache cannot be used by a direct call.
     pub(crate) fn usable(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.hurdles.now() & Hurdles::CLOSED != 0 {
             return Err(Error::new(ErrorKind::Closed, "the cache was closed"));
         }
-        if self.failing.load(Ordering::Acquire) {
+        if self.hurdles.now() & Hurdles::FAILING != 0 {
             return Err(Error::new(ErrorKind::Unavailable, "the store was told to fail by a test"));
         }
         Ok(())
     }
 
-    /// Whether annotated functions may use it.
+    /// What may keep annotated functions from using it; 0: nothing.
     #[inline]
-    pub(crate) fn serves(&self) -> bool {
-        self.settings.enabled && !self.closed.load(Ordering::Relaxed) && !self.failing.load(Ordering::Relaxed)
+    pub(crate) fn hurdles(&self) -> u8 {
+        self.hurdles.now()
+    }
+
+    /// From now on nobody uses it.
+    pub(crate) fn close(&self) {
+        self.hurdles.set(Hurdles::CLOSED, true);
+    }
+
+    /// For a test that wants failures; see `testing`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn set_failing(&self, failing: bool) {
+        self.hurdles.set(Hurdles::FAILING, failing);
     }
 
     /// Runs `work` on the current runtime. `false`: there is no runtime, or too much runs already.

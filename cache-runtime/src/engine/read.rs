@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::flight::{Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::policy::Jitter;
-use crate::record::{Record, Stored};
+use crate::record::Record;
 use crate::report;
 use crate::shape::Cached;
 use crate::timer::Sleep;
@@ -382,10 +382,12 @@ impl Call<'_> {
     }
 }
 
-/// What a look at a record comes to, to be used after the map's lock is given back.
-enum Seen {
-    /// The value; a pointer's clone.
-    Fresh(Stored),
+/// What a look at a record comes to, to be used after the map's lock is given back. Two words: it fits into registers.
+enum Seen<V> {
+    /// The value.
+    Value(Arc<V>),
+    /// An absent value, an error, or a value of another type.
+    Else(Arc<Record>),
     /// Expired or invalidated.
     Dead(Arc<Record>),
     /// Another template's.
@@ -407,16 +409,20 @@ pub(crate) fn look<S: Cached>(
     let now = core.now();
     let seen = store.read(key.as_bytes(), |record| {
         if !record.is_valid_at(now, epoch) {
-            Seen::Dead(Arc::clone(record))
-        } else if record.fits(key.template()) {
-            used(record, now);
-            Seen::Fresh(record.value.clone())
-        } else {
-            Seen::Other
+            return Seen::Dead(Arc::clone(record));
+        }
+        if !record.fits(key.template()) {
+            return Seen::Other;
+        }
+        used(record, now);
+        match shape.value(&record.value) {
+            Some(value) => Seen::Value(value),
+            None => Seen::Else(Arc::clone(record)),
         }
     })?;
     match seen {
-        Seen::Fresh(stored) => shape.revive(stored),
+        Seen::Value(value) => Some(shape.some(value)),
+        Seen::Else(record) => shape.revive(record.value.clone()),
         Seen::Dead(record) => {
             store.map().remove_same(key.as_bytes(), &record);
             None
