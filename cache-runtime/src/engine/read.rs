@@ -11,6 +11,7 @@ use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::flight::{Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
+use crate::memory::{KeyHash, Store};
 use crate::policy::Jitter;
 use crate::record::Record;
 use crate::report;
@@ -394,6 +395,55 @@ enum Seen<V> {
     Other,
 }
 
+/// What a look compares a record with.
+struct Sight<'a, S> {
+    template: u64,
+    shape: S,
+    epoch: u64,
+    now: Nanos,
+    key: &'a [u8],
+    hash: KeyHash,
+}
+
+impl<S: Cached> Sight<'_, S> {
+    /// May run under the map's lock.
+    #[inline(always)]
+    fn see(&self, record: &Arc<Record>, used: impl FnOnce(&Record, Nanos)) -> Seen<S::Value> {
+        if !record.is_valid_at(self.now, self.epoch) {
+            return Seen::Dead(Arc::clone(record));
+        }
+        if !record.fits(self.template) {
+            return Seen::Other;
+        }
+        used(record, self.now);
+        match self.shape.value(&record.value) {
+            Some(value) => Seen::Value(value),
+            None => Seen::Else(Arc::clone(record)),
+        }
+    }
+
+    /// The look that the front could not answer.
+    #[inline(never)]
+    fn look(&self, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
+        let seen = store.read(self.hash, self.key, |record| self.see(record, &used))?;
+        self.revive(store, seen)
+    }
+
+    /// No lock is held.
+    #[inline(always)]
+    fn revive(&self, store: &Store, seen: Seen<S::Value>) -> Option<S::Ret> {
+        match seen {
+            Seen::Value(value) => Some(self.shape.some(value)),
+            Seen::Else(record) => self.shape.revive(record.value.clone()),
+            Seen::Dead(record) => {
+                store.map().remove_same(self.key, &record);
+                None
+            }
+            Seen::Other => None,
+        }
+    }
+}
+
 /// The valid value under a physical key, if it was stored for this template and type. `used` is told of the record; it may
 /// run under the map's lock.
 #[inline]
@@ -405,29 +455,11 @@ pub(crate) fn look<S: Cached>(
     used: impl Fn(&Record, Nanos),
 ) -> Option<S::Ret> {
     let store = core.store_of(function);
-    let epoch = core.cells.epoch();
-    let now = core.now();
-    let seen = store.read(key.as_bytes(), |record| {
-        if !record.is_valid_at(now, epoch) {
-            return Seen::Dead(Arc::clone(record));
-        }
-        if !record.fits(key.template()) {
-            return Seen::Other;
-        }
-        used(record, now);
-        match shape.value(&record.value) {
-            Some(value) => Seen::Value(value),
-            None => Seen::Else(Arc::clone(record)),
-        }
-    })?;
-    match seen {
-        Seen::Value(value) => Some(shape.some(value)),
-        Seen::Else(record) => shape.revive(record.value.clone()),
-        Seen::Dead(record) => {
-            store.map().remove_same(key.as_bytes(), &record);
-            None
-        }
-        Seen::Other => None,
+    let (template, key) = (key.template(), key.as_bytes());
+    let sight = Sight { template, shape, epoch: core.cells.epoch(), now: core.now(), key, hash: store.hash(key) };
+    match store.front(sight.hash, key, |record| sight.see(record, &used)) {
+        Some(seen) => sight.revive(store, seen),
+        None => sight.look(store, used),
     }
 }
 

@@ -89,7 +89,7 @@ impl Front {
 
     /// What `visit` says of the record under `key`, if it has its place and the map need not hear of it. No lock is held.
     #[inline(always)]
-    pub(crate) fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+    pub(crate) fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl FnOnce(&Arc<Record>) -> R) -> Option<R> {
         let held = self.place(self.places.get()?, hash).load();
         let record = held.as_ref()?;
         let found = record.has_key(key) && !record.is_retired() && record.is_of_pass(self.pass.load(Ordering::Relaxed));

@@ -16,7 +16,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::front::{Front, KeyHash};
+use self::front::Front;
+pub(crate) use self::front::KeyHash;
 use crate::error::{Error, ErrorKind};
 use crate::record::Record;
 
@@ -120,17 +121,7 @@ pub(crate) struct Fronted<T> {
 }
 
 impl<T: Table> Fronted<T> {
-    #[inline]
-    fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
-        let hash = self.front.hash(key);
-        match self.front.read(hash, key, &visit) {
-            Some(seen) => Some(seen),
-            None => self.read_table(hash, key, visit),
-        }
-    }
-
-    #[inline(never)]
-    fn read_table<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+    fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
         let found = self.table.read(hash, key, |record| {
             let deserving = self.front.found(record).then(|| Arc::clone(record));
             (visit(record), deserving)
@@ -187,11 +178,17 @@ impl<T: Table> Map for Fronted<T> {
 }
 
 /// The configured [`Map`]. An enum, so that a hit is a direct call.
-pub(crate) enum Store {
+enum Kind {
     #[cfg(feature = "quick_cache")]
     Quick(Fronted<quick::Quick>),
     #[cfg(feature = "moka")]
     Moka(Fronted<moka::Moka>),
+}
+
+/// A map and what is before it.
+pub(crate) struct Store {
+    front: Arc<Front>,
+    map: Kind,
 }
 
 /// Entries that left because the store was full.
@@ -202,45 +199,62 @@ impl Store {
     pub(crate) fn new(engine: Engine, bounds: Bounds, common: usize, evictions: &Evictions) -> Result<Self, Error> {
         let front = Front::new(bounds, common);
         let evictions = Arc::clone(evictions);
-        match engine {
+        let map = match engine {
             #[cfg(feature = "quick_cache")]
-            Engine::QuickCache => Ok(Self::Quick(Fronted { table: quick::Quick::new(bounds, evictions), front })),
+            Engine::QuickCache => Kind::Quick(Fronted {
+                table: quick::Quick::new(bounds, evictions),
+                front: Arc::clone(&front),
+            }),
             #[cfg(feature = "moka")]
-            Engine::Moka => {
-                Ok(Self::Moka(Fronted { table: moka::Moka::new(bounds, evictions, Arc::clone(&front)), front }))
-            }
+            Engine::Moka => Kind::Moka(Fronted {
+                table: moka::Moka::new(bounds, evictions, Arc::clone(&front)),
+                front: Arc::clone(&front),
+            }),
             #[allow(unreachable_patterns, reason = "which engines exist depends on features")]
-            missing => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"
-                ),
-            )),
-        }
+            missing => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"
+                    ),
+                ));
+            }
+        };
+        Ok(Self { front, map })
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
         self.map().get(key)
     }
 
-    /// What `visit` says of the record under `key`, where possible without cloning its pointer. It may run under the
-    /// map's lock: nothing of the user's may run in it.
+    /// The hash of a key, for [`front`](Self::front) and [`read`](Self::read).
     #[inline]
-    pub(crate) fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
-        match self {
+    pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
+        self.front.hash(key)
+    }
+
+    /// What `visit` says of the record under `key`, where that takes no lock and the map need not hear of it.
+    #[inline(always)]
+    pub(crate) fn front<R>(&self, hash: KeyHash, key: &[u8], visit: impl FnOnce(&Arc<Record>) -> R) -> Option<R> {
+        self.front.read(hash, key, visit)
+    }
+
+    /// What `visit` says of the record under `key`. It may run under the map's lock: nothing of the user's may run in it.
+    pub(crate) fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        match &self.map {
             #[cfg(feature = "quick_cache")]
-            Self::Quick(map) => map.read(key, visit),
+            Kind::Quick(map) => map.read(hash, key, visit),
             #[cfg(feature = "moka")]
-            Self::Moka(map) => map.read(key, visit),
+            Kind::Moka(map) => map.read(hash, key, visit),
         }
     }
 
     pub(crate) fn map(&self) -> &dyn Map {
-        match self {
+        match &self.map {
             #[cfg(feature = "quick_cache")]
-            Self::Quick(map) => map,
+            Kind::Quick(map) => map,
             #[cfg(feature = "moka")]
-            Self::Moka(map) => map,
+            Kind::Moka(map) => map,
         }
     }
 }
