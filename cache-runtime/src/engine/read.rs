@@ -457,10 +457,12 @@ pub(crate) fn look<S: Cached>(
     let store = core.store_of(function);
     let (template, key) = (key.template(), key.as_bytes());
     let sight = Sight { template, shape, epoch: core.cells.epoch(), now: core.now(), key, hash: store.hash(key) };
-    match store.front(sight.hash, key, |record| sight.see(record, &used)) {
-        Some(seen) => sight.revive(store, seen),
-        None => sight.look(store, used),
-    }
+    let Some(held) = store.front(sight.hash, key) else { return sight.look(store, used) };
+    let Some(record) = held.record() else { return sight.look(store, used) };
+    let seen = sight.see(record, &used);
+    // What follows may run the user's code.
+    drop(held);
+    sight.revive(store, seen)
 }
 
 opaque_debug!(Step<'_, S: Cached>);

@@ -18,7 +18,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
 
 use super::Bounds;
 use crate::record::Record;
@@ -79,6 +79,16 @@ impl Set {
     }
 }
 
+/// A record as it was found, protected without a count of its pointer.
+pub(crate) struct Held(Guard<Option<Arc<Record>>>);
+
+impl Held {
+    #[inline(always)]
+    pub(crate) fn record(&self) -> Option<&Arc<Record>> {
+        self.0.as_ref()
+    }
+}
+
 /// The places of one map.
 #[derive(Debug)]
 pub(crate) struct Front {
@@ -130,14 +140,21 @@ impl Front {
         (&sets[(hash.0 & self.last_set) as usize], (hash.0 >> 32) as u32 | 1)
     }
 
-    /// What `visit` says of the record under `key`, if it has a place and the map need not hear of it. No lock is held.
+    /// The record under `key`, if it has a place and the map need not hear of it.
     #[inline(always)]
-    pub(crate) fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl FnOnce(&Arc<Record>) -> R) -> Option<R> {
+    pub(crate) fn get(&self, hash: KeyHash, key: &[u8]) -> Option<Held> {
         let (set, tag) = self.set(self.sets.get()?, hash);
         let held = set.find(tag)?.load();
-        let record = held.as_ref()?;
-        let found = record.has_key(key) && !record.is_retired() && record.is_of_pass(self.pass.load(Ordering::Relaxed));
-        found.then(|| visit(record))
+        match &*held {
+            Some(record)
+                if record.has_key(key)
+                    && !record.is_retired()
+                    && record.is_of_pass(self.pass.load(Ordering::Relaxed)) =>
+            {
+                Some(Held(held))
+            }
+            _ => None,
+        }
     }
 
     /// Notes that the map has answered a hit. `true`: the record deserves [a place](Self::admit).
@@ -206,7 +223,8 @@ mod tests {
 
     fn holds(front: &Front, record: &Arc<Record>) -> bool {
         let key = record.key();
-        front.read(front.hash(key), key, |held| Arc::ptr_eq(held, record)) == Some(true)
+        let held = front.get(front.hash(key), key);
+        held.is_some_and(|held| held.record().is_some_and(|held| Arc::ptr_eq(held, record)))
     }
 
     #[test]

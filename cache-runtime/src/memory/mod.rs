@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::front::Front;
-pub(crate) use self::front::KeyHash;
+pub(crate) use self::front::{Held, KeyHash};
 use crate::error::{Error, ErrorKind};
 use crate::record::Record;
 
@@ -233,10 +233,10 @@ impl Store {
         self.front.hash(key)
     }
 
-    /// What `visit` says of the record under `key`, where that takes no lock and the map need not hear of it.
+    /// The record under `key`, where that takes no lock and the map need not hear of it.
     #[inline(always)]
-    pub(crate) fn front<R>(&self, hash: KeyHash, key: &[u8], visit: impl FnOnce(&Arc<Record>) -> R) -> Option<R> {
-        self.front.read(hash, key, visit)
+    pub(crate) fn front(&self, hash: KeyHash, key: &[u8]) -> Option<Held> {
+        self.front.get(hash, key)
     }
 
     /// What `visit` says of the record under `key`. It may run under the map's lock: nothing of the user's may run in it.
