@@ -12,7 +12,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Weak};
 
 use crate::cell::Cell;
-use crate::sync::{AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 
 /// All cells of one cache by name. Names carry the tenant and what they stand for; see `engine::name`.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct Cells {
     shards: Box<[Mutex<Shard>]>,
     hasher: foldhash::fast::RandomState,
     log: Log,
+    /// See [`Cells::epoch`].
+    epoch: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -45,6 +47,23 @@ impl Cells {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard { sweep_at: SWEEP_FLOOR, ..Shard::default() })).collect(),
             hasher: foldhash::fast::RandomState::default(),
             log: Log::default(),
+            // Above what a record has that nobody has looked at.
+            epoch: AtomicU64::new(1),
+        }
+    }
+
+    /// Goes on whenever a cell that somebody holds has been killed. Whoever reads the same epoch twice knows that what
+    /// was live at the first is live.
+    #[inline]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The epoch goes on *after* the kill: a cell seen live under the new epoch was not killed by what began it.
+    fn kill(&self, cell: Option<Arc<Cell>>) {
+        if let Some(cell) = cell {
+            cell.kill();
+            self.epoch.fetch_add(1, Ordering::AcqRel);
         }
     }
 
@@ -88,9 +107,7 @@ impl Cells {
         self.log.record(self.hash(name));
         let mut shard = self.shard(name).lock();
         if let Some(slot) = shard.slots.get_mut(name) {
-            if let Some(cell) = std::mem::take(&mut slot.cell).upgrade() {
-                cell.kill();
-            }
+            self.kill(std::mem::take(&mut slot.cell).upgrade());
             if slot.fences.is_empty() {
                 shard.slots.remove(name);
             }
@@ -106,9 +123,7 @@ impl Cells {
         let mut shard = self.shard(name).lock();
         let slot = shard.slots.get_mut(name)?;
         let current = std::mem::take(&mut slot.cell).upgrade();
-        if let Some(current) = &current {
-            current.kill();
-        }
+        self.kill(current.clone());
         if !current.is_some_and(|current| Arc::ptr_eq(&current, seen)) || !slot.fences.is_empty() {
             return None;
         }
@@ -127,9 +142,7 @@ impl Cells {
             shard.make_room();
         }
         let slot = shard.slots.entry(name.into()).or_default();
-        if let Some(cell) = std::mem::take(&mut slot.cell).upgrade() {
-            cell.kill();
-        }
+        self.kill(std::mem::take(&mut slot.cell).upgrade());
         slot.fences.push(Arc::clone(&mark));
         mark
     }

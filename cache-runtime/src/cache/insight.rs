@@ -185,7 +185,7 @@ impl Cache {
     /// An invalidation could not be delivered to a shared backend: what it covers is there until it expires.
     pub async fn close(&self) -> Result<(), Error> {
         self.core.background.drain().await;
-        self.core.closed.store(true, Ordering::Release);
+        self.core.close();
         let Some(shared) = &self.core.shared else { return Ok(()) };
         let delivered = shared.outbox.close().await;
         shared.store.close().await;

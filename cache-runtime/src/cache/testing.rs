@@ -115,6 +115,6 @@ impl TestCache {
     /// From now on every use of the store fails (or works again): annotated functions call their source, direct calls
     /// return [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable).
     pub fn set_failing(&self, failing: bool) {
-        self.cache.core.failing.store(failing, Ordering::Release);
+        self.cache.core.set_failing(failing);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Function};
+use super::core::{Core, Function, Hurdles};
 use super::sink::Early;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter};
@@ -43,6 +43,17 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    #[cold]
+    fn of(hurdles: u8, knows_tenant: bool) -> Option<Self> {
+        if hurdles & Hurdles::DISABLED != 0 {
+            Some(Self::Disabled)
+        } else if hurdles & (Hurdles::CLOSED | Hurdles::FAILING) != 0 {
+            Some(Self::Down)
+        } else {
+            (!knows_tenant).then_some(Self::NoTenant)
+        }
+    }
+
     fn error(self, held: Option<&Held<'_>>) -> Error {
         match self {
             Self::NoCache(error) => error.again(),
@@ -87,13 +98,11 @@ impl<'c> Call<'c> {
             Ok(held) => held,
             Err(error) => return Self { held: None, site, tenant, refusal: Some(Refusal::NoCache(error)) },
         };
-        let core = held.core();
-        let refusal = if !core.serves() {
-            Some(if core.settings.enabled { Refusal::Down } else { Refusal::Disabled })
-        } else if core.settings.enforce_tenant && tenant.is_none() && !site.options.global_tenant {
-            Some(Refusal::NoTenant)
-        } else {
+        let hurdles = held.core().hurdles();
+        let refusal = if hurdles == 0 {
             None
+        } else {
+            Refusal::of(hurdles, tenant.is_some() || site.options.global_tenant)
         };
         Self { held: Some(held), site, tenant, refusal }
     }
@@ -161,13 +170,19 @@ impl<'c> Call<'c> {
     /// The physical key that `render` writes.
     #[inline]
     pub fn key(&self, render: impl FnOnce(&mut KeyWriter)) -> KeyWriter {
-        let mut writer = match self.core() {
-            Some(core) => core.writer(self.tenant(), self.site.seed()),
-            None => KeyWriter::new(self.site.seed()),
-        };
-        render(&mut writer);
-        writer.finish();
+        let mut writer = KeyWriter::new(self.site.seed());
+        self.write_key(&mut writer, render);
         writer
+    }
+
+    /// [`key`](Self::key) in place.
+    #[inline]
+    pub(super) fn write_key(&self, writer: &mut KeyWriter, render: impl FnOnce(&mut KeyWriter)) {
+        if let Some(core) = self.core() {
+            core.prefix(writer, self.tenant());
+        }
+        render(writer);
+        writer.finish();
     }
 
     /// The physical key of a logical one (`key_with`).

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
@@ -14,7 +14,7 @@ use crate::cell::CellSet;
 use crate::clock::{Clock, FOREVER, Nanos};
 use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
-use crate::key::KeyWriter;
+use crate::key::{KeyWriter, Prefix};
 use crate::memory::{Bounds, Engine, Evictions, Map, Removed, Store};
 use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
@@ -64,17 +64,49 @@ pub(crate) struct Core {
     pub(crate) flights: Arc<Flights>,
     pub(crate) evictions: Evictions,
     pub(crate) started: Nanos,
-    pub(crate) closed: AtomicBool,
-    /// Set for a test that wants failures; see `testing`.
-    pub(crate) failing: AtomicBool,
+    hurdles: Hurdles,
     functions: Functions,
-    /// What every key without a tenant begins with.
-    base: KeyWriter,
+    /// What every key begins with.
+    prefix: Prefix,
     /// Stores of memoized functions that have a capacity of their own.
     private: RwLock<Vec<Arc<Store>>>,
     /// Where entries are that other processes share.
     pub(crate) shared: Option<Arc<Shared>>,
     pub(crate) background: Arc<Background>,
+}
+
+/// What may keep functions from using a cache, in one byte, so that a call that nothing keeps asks once.
+#[derive(Debug)]
+pub(crate) struct Hurdles(AtomicU8);
+
+impl Hurdles {
+    /// It was closed.
+    pub(crate) const CLOSED: u8 = 1;
+    /// A test wants failures.
+    pub(crate) const FAILING: u8 = 2;
+    /// It is switched off.
+    pub(crate) const DISABLED: u8 = 4;
+    /// Whoever has no tenant may not use it.
+    pub(crate) const TENANT: u8 = 8;
+
+    fn new(settings: &Settings) -> Self {
+        let disabled = if settings.enabled { 0 } else { Self::DISABLED };
+        let tenant = if settings.enforce_tenant { Self::TENANT } else { 0 };
+        Self(AtomicU8::new(disabled | tenant))
+    }
+
+    #[inline]
+    fn now(&self) -> u8 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn set(&self, hurdle: u8, on: bool) {
+        if on {
+            self.0.fetch_or(hurdle, Ordering::AcqRel);
+        } else {
+            self.0.fetch_and(!hurdle, Ordering::AcqRel);
+        }
+    }
 }
 
 impl Core {
@@ -86,17 +118,16 @@ impl Core {
         let background = Arc::new(Background::default());
         let shared = share(&settings, &background);
         let evictions = Arc::new(AtomicU64::new(0));
-        let store = Store::new(settings.engine, settings.bounds, &evictions)?;
+        let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
             cells: Arc::new(Cells::new()),
             flights: Arc::new(Flights::new()),
             evictions,
             started: settings.clock.now(),
-            closed: AtomicBool::new(false),
-            failing: AtomicBool::new(false),
+            hurdles: Hurdles::new(&settings),
             functions: Functions::default(),
-            base: KeyWriter::with_prefix(&settings.prefix, 0),
+            prefix: Prefix::new(&settings.prefix),
             private: RwLock::new(Vec::new()),
             shared,
             background,
@@ -110,13 +141,19 @@ impl Core {
     }
 
     /// A writer for a physical key of this tenant, or of none.
-    #[inline]
     pub(crate) fn writer(&self, tenant: Option<&Tenant>, seed: u64) -> KeyWriter {
-        let mut writer = KeyWriter::after(&self.base, seed);
-        if let Some(tenant) = tenant {
-            name::tenant_prefix(&mut writer, tenant);
-        }
+        let mut writer = KeyWriter::new(seed);
+        self.prefix(&mut writer, tenant);
         writer
+    }
+
+    /// Begins a physical key of this tenant, or of none. In place: a writer is too large to be moved on every hit.
+    #[inline]
+    pub(crate) fn prefix(&self, writer: &mut KeyWriter, tenant: Option<&Tenant>) {
+        writer.begin(&self.prefix);
+        if let Some(tenant) = tenant {
+            name::tenant_prefix(writer, tenant);
+        }
     }
 
     /// What this cache knows of `site`.
@@ -143,7 +180,7 @@ impl Core {
                 max_items: function.site.options.capacity.unwrap_or(self.settings.bounds.max_items),
                 max_bytes: None,
             };
-            let store = Store::new(self.settings.engine, bounds, &self.evictions).map(Arc::new);
+            let store = Store::new(self.settings.engine, bounds, self.settings.prefix.len(), &self.evictions).map(Arc::new);
             // The engine was compiled in when this cache was built with it.
             let store = store.unwrap_or_else(|_| unreachable!("the cache's own engine exists"));
             self.private.write().push(Arc::clone(&store));
@@ -253,19 +290,30 @@ impl Core {
 
     /// Fails where the cache cannot be used by a direct call.
     pub(crate) fn usable(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.hurdles.now() & Hurdles::CLOSED != 0 {
             return Err(Error::new(ErrorKind::Closed, "the cache was closed"));
         }
-        if self.failing.load(Ordering::Acquire) {
+        if self.hurdles.now() & Hurdles::FAILING != 0 {
             return Err(Error::new(ErrorKind::Unavailable, "the store was told to fail by a test"));
         }
         Ok(())
     }
 
-    /// Whether annotated functions may use it.
+    /// What may keep annotated functions from using it; 0: nothing.
     #[inline]
-    pub(crate) fn serves(&self) -> bool {
-        self.settings.enabled && !self.closed.load(Ordering::Relaxed) && !self.failing.load(Ordering::Relaxed)
+    pub(crate) fn hurdles(&self) -> u8 {
+        self.hurdles.now()
+    }
+
+    /// From now on nobody uses it.
+    pub(crate) fn close(&self) {
+        self.hurdles.set(Hurdles::CLOSED, true);
+    }
+
+    /// For a test that wants failures; see `testing`.
+    #[cfg(feature = "testing")]
+    pub(crate) fn set_failing(&self, failing: bool) {
+        self.hurdles.set(Hurdles::FAILING, failing);
     }
 
     /// Drops expired and invalidated entries and unused cells. Returns how many entries went.

@@ -191,7 +191,7 @@ impl Call<'_> {
                     core.implicit_cells(self.tenant(), self.site, None, &mut cells);
                     let now = core.now();
                     let expires = core.expiry(now, Lifetime::default(), Jitter::None).unwrap_or(NEVER);
-                    Record::new(stored, 0, now, expires, cells)
+                    Record::new(key.as_bytes(), stored, 0, now, expires, cells)
                 }
             };
             Ok((sum, store.map().insert(key.as_bytes().into(), Arc::new(record))))

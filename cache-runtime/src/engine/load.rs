@@ -445,7 +445,7 @@ pub(crate) fn record(
         counters.unstored.increment();
         return None;
     }
-    let mut record = Record::new(stored, template, now, expires, cells);
+    let mut record = Record::new(physical, stored, template, now, expires, cells);
     record.cost = cost;
     record.life = asked;
     record.bytes = bytes;

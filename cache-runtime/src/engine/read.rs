@@ -12,8 +12,9 @@ use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::flight::{Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
+use crate::memory::{KeyHash, Store};
 use crate::policy::Jitter;
-use crate::record::{Record, Stored};
+use crate::record::Record;
 use crate::report;
 use crate::shape::Cached;
 use crate::timer::Sleep;
@@ -179,7 +180,8 @@ impl Call<'_> {
         shape: S,
         render: impl FnOnce(&mut KeyWriter),
     ) -> Result<S::Ret, KeyWriter> {
-        let key = self.key(render);
+        let mut key = KeyWriter::new(self.site.seed());
+        self.write_key(&mut key, render);
         if mode == Mode::Read
             && let Some(ret) = self.hit_under(&key, shape)
         {
@@ -408,14 +410,65 @@ impl Call<'_> {
     }
 }
 
-/// What a look at a record comes to, to be used after the map's lock is given back.
-enum Seen {
-    /// The value; a pointer's clone.
-    Fresh(Stored),
+/// What a look at a record comes to, to be used after the map's lock is given back. Two words: it fits into registers.
+enum Seen<V> {
+    /// The value.
+    Value(Arc<V>),
+    /// An absent value, an error, or a value of another type.
+    Else(Arc<Record>),
     /// Expired or invalidated.
     Dead(Arc<Record>),
     /// Another template's.
     Other,
+}
+
+/// What a look compares a record with.
+struct Sight<'a, S> {
+    template: u64,
+    shape: S,
+    epoch: u64,
+    now: Nanos,
+    key: &'a [u8],
+    hash: KeyHash,
+}
+
+impl<S: Cached> Sight<'_, S> {
+    /// May run under the map's lock.
+    #[inline(always)]
+    fn see(&self, record: &Arc<Record>, used: impl FnOnce(&Record, Nanos)) -> Seen<S::Value> {
+        if !record.is_valid_at(self.now, self.epoch) {
+            return Seen::Dead(Arc::clone(record));
+        }
+        if !record.fits(self.template) {
+            return Seen::Other;
+        }
+        used(record, self.now);
+        match self.shape.value(&record.value) {
+            Some(value) => Seen::Value(value),
+            None => Seen::Else(Arc::clone(record)),
+        }
+    }
+
+    /// The look that the front could not answer.
+    #[inline(never)]
+    fn look(&self, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
+        let seen = store.read(self.hash, self.key, |record| self.see(record, &used))?;
+        self.revive(store, seen)
+    }
+
+    /// No lock is held.
+    #[inline(always)]
+    fn revive(&self, store: &Store, seen: Seen<S::Value>) -> Option<S::Ret> {
+        match seen {
+            Seen::Value(value) => Some(self.shape.some(value)),
+            Seen::Else(record) => self.shape.revive(record.value.clone()),
+            Seen::Dead(record) => {
+                store.map().remove_same(self.key, &record);
+                None
+            }
+            Seen::Other => None,
+        }
+    }
 }
 
 /// The valid value under a physical key, if it was stored for this template and type. `used` is told of the record; it may
@@ -429,25 +482,14 @@ pub(crate) fn look<S: Cached>(
     used: impl Fn(&Record, Nanos),
 ) -> Option<S::Ret> {
     let store = core.store_of(function);
-    let now = core.now();
-    let seen = store.read(key.as_bytes(), |record| {
-        if !record.is_valid(now) {
-            Seen::Dead(Arc::clone(record))
-        } else if record.fits(key.template()) {
-            used(record, now);
-            Seen::Fresh(record.value.clone())
-        } else {
-            Seen::Other
-        }
-    })?;
-    match seen {
-        Seen::Fresh(stored) => shape.revive(stored),
-        Seen::Dead(record) => {
-            store.map().remove_same(key.as_bytes(), &record);
-            None
-        }
-        Seen::Other => None,
-    }
+    let (template, key) = (key.template(), key.as_bytes());
+    let sight = Sight { template, shape, epoch: core.cells.epoch(), now: core.now(), key, hash: store.hash(key) };
+    let Some(held) = store.front(sight.hash, key) else { return sight.look(store, used) };
+    let Some(record) = held.record() else { return sight.look(store, used) };
+    let seen = sight.see(record, &used);
+    // What follows may run the user's code.
+    drop(held);
+    sight.revive(store, seen)
 }
 
 opaque_debug!(Step<'_, S: Cached>);

@@ -67,33 +67,26 @@ impl KeyWriter {
     #[must_use]
     pub fn with_prefix(prefix: &[u8], seed: u64) -> Self {
         let mut w = Self::new(seed);
-        w.push_unsized(prefix);
-        w.prefix_len = prefix.len();
+        w.prefix(prefix);
         w
     }
 
-    /// A key of the template with this seed that goes on where `base` stands, most often behind a prepared prefix: cheaper
-    /// than [`with_prefix`](Self::with_prefix), since the length to copy is known.
+    /// [`with_prefix`](Self::with_prefix) in place, of a writer that is empty.
     #[inline]
-    #[must_use]
-    pub fn after(base: &Self, seed: u64) -> Self {
-        if base.len == SPILLED {
-            return Self { template: seed, ..base.clone() };
-        }
-        Self {
-            bytes: base.bytes,
-            len: base.len,
-            spill: Vec::new(),
-            prefix_len: base.prefix_len,
-            template: seed,
-            pattern: false,
+    pub(crate) fn begin(&mut self, prefix: &Prefix) {
+        if prefix.len <= Prefix::BLOCK {
+            self.bytes[..Prefix::BLOCK].copy_from_slice(&prefix.block);
+            self.len = prefix.len;
+            self.prefix_len = prefix.len;
+        } else {
+            self.prefix(&prefix.text);
         }
     }
 
     /// More of the prefix; see [`with_prefix`](Self::with_prefix). Only before anything else.
     #[inline]
     pub(crate) fn prefix(&mut self, more: &[u8]) {
-        self.push(more);
+        self.push_unsized(more);
         self.prefix_len += more.len();
     }
 
@@ -270,9 +263,21 @@ impl KeyWriter {
         }
     }
 
-    /// Digits are written where they belong, for the same reason.
+    /// Up to eight digits at once: they are written with what is behind them, which the next text overwrites.
     #[inline]
-    pub(super) fn integer(&mut self, mut value: u64) {
+    pub(super) fn integer(&mut self, value: u64) {
+        match self.bytes.get_mut(self.len..self.len.wrapping_add(8)) {
+            Some(free) if value < 100_000_000 => {
+                let (digits, count) = decimal(value);
+                free.copy_from_slice(&digits);
+                self.len += count;
+            }
+            _ => self.long_integer(value),
+        }
+    }
+
+    /// Digits are written where they belong: a call of `memcpy` costs more.
+    fn long_integer(&mut self, mut value: u64) {
         let count = value.checked_ilog10().unwrap_or(0) as usize + 1;
         let end = self.len + count;
         let Some(free) = self.bytes.get_mut(self.len..end) else {
@@ -380,6 +385,61 @@ impl fmt::Debug for KeyWriter {
             .field("template", &format_args!("{:#018x}", self.template))
             .finish_non_exhaustive()
     }
+}
+
+/// The digits of a number below 10^8, followed by zeros, and how many they are.
+///
+/// All eight digits are computed side by side in one word, first in two halves, then in four pairs.
+#[inline]
+fn decimal(value: u64) -> ([u8; 8], usize) {
+    let halves = (value / 10_000) | ((value % 10_000) << 32);
+    // A multiplication and a shift divide each part; the masks drop what they leave in its neighbour.
+    let hundreds = ((halves * 10_486) >> 20) & 0x7F_0000_007F;
+    let pairs = hundreds | ((halves - hundreds * 100) << 16);
+    let tens = ((pairs * 103) >> 10) & 0x000F_000F_000F_000F;
+    let digits = tens | ((pairs - tens * 10) << 8);
+    // The first digit is in the lowest byte. A number has at least one digit, be it zero.
+    let leading = (digits | (1 << 56)).trailing_zeros() / 8;
+    (((digits >> (8 * leading)) | 0x3030_3030_3030_3030).to_le_bytes(), 8 - leading as usize)
+}
+
+/// What every key of a cache begins with, prepared for copying a block of known length.
+#[derive(Clone)]
+pub(crate) struct Prefix {
+    block: [u8; Self::BLOCK],
+    len: usize,
+    text: Box<[u8]>,
+}
+
+impl Prefix {
+    const BLOCK: usize = 32;
+
+    pub(crate) fn new(text: &[u8]) -> Self {
+        let mut block = [0; Self::BLOCK];
+        let short = text.len().min(Self::BLOCK);
+        block[..short].copy_from_slice(&text[..short]);
+        Self { block, len: text.len(), text: text.into() }
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Prefix").field(&String::from_utf8_lossy(&self.text)).finish()
+    }
+}
+
+/// Whether two keys are the same. Most have 16 to 32 bytes: two overlapping blocks cost less than a call of `memcmp`.
+#[inline]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    let len = one.len();
+    if len != other.len() {
+        return false;
+    }
+    if !(16..=32).contains(&len) {
+        return one == other;
+    }
+    let block = |of: &[u8], at: usize| of[at..at + 16].first_chunk().map(|block| u128::from_ne_bytes(*block));
+    block(one, 0) == block(other, 0) && block(one, len - 16) == block(other, len - 16)
 }
 
 /// Copies between slices of one length.

@@ -6,6 +6,7 @@
 #[cfg(not(any(feature = "quick_cache", feature = "moka")))]
 compile_error!("cache-runtime needs a memory engine: enable the feature `quick_cache` (the default) or `moka`");
 
+mod front;
 #[cfg(feature = "moka")]
 mod moka;
 #[cfg(feature = "quick_cache")]
@@ -15,6 +16,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::front::Front;
+pub(crate) use self::front::{Held, KeyHash};
 use crate::error::{Error, ErrorKind};
 use crate::record::Record;
 
@@ -83,6 +86,7 @@ pub(crate) type Removed = smallvec::SmallVec<[Arc<Record>; 2]>;
 /// `insert` may evict anything, the new record included. Nothing here blocks for longer than a map operation.
 pub(crate) trait Map: Send + Sync {
     fn get(&self, key: &[u8]) -> Option<Arc<Record>>;
+    /// The record's own key is this one.
     #[must_use = "to be dropped where no lock is held"]
     fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed;
     fn remove(&self, key: &[u8]) -> Option<Arc<Record>>;
@@ -95,63 +99,162 @@ pub(crate) trait Map: Send + Sync {
     fn len(&self) -> u64;
 }
 
+/// What an engine does of a [`Map`]; the rest is [`Fronted`]'s. `hash` is the key's.
+pub(crate) trait Table: Send + Sync {
+    /// What `visit` says of the record under `key`. It may run under a lock of the table's: nothing of the user's may run
+    /// in it.
+    fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R>;
+    /// The record, which does not count as used.
+    fn peek(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Record>>;
+    fn insert(&self, hash: KeyHash, key: Box<[u8]>, record: Arc<Record>) -> Removed;
+    fn remove(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Record>>;
+    fn remove_same(&self, hash: KeyHash, record: &Arc<Record>) -> bool;
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>>;
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record));
+    fn len(&self) -> u64;
+}
+
+/// A table and the [`Front`] before it, which hears of everything that leaves the table.
+pub(crate) struct Fronted<T> {
+    table: T,
+    front: Arc<Front>,
+}
+
+impl<T: Table> Fronted<T> {
+    fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        let found = self.table.read(hash, key, |record| {
+            let deserving = self.front.found(record).then(|| Arc::clone(record));
+            (visit(record), deserving)
+        });
+        let (seen, deserving) = found?;
+        if let Some(record) = deserving {
+            self.front.admit(hash, record);
+        }
+        Some(seen)
+    }
+}
+
+impl<T: Table> Map for Fronted<T> {
+    fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
+        self.table.read(self.front.hash(key), key, Arc::clone)
+    }
+
+    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
+        let hash = self.front.hash(&key);
+        if let Some(old) = self.table.peek(hash, &key) {
+            self.front.retire(&old);
+        }
+        let removed = self.table.insert(hash, key, record);
+        removed.iter().for_each(|gone| self.front.retire(gone));
+        self.front.inserted();
+        removed
+    }
+
+    fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
+        self.table.remove(self.front.hash(key), key).inspect(|gone| self.front.retire(gone))
+    }
+
+    fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool {
+        let removed = self.table.remove_same(self.front.hash(key), record);
+        if removed {
+            self.front.retire(record);
+        }
+        removed
+    }
+
+    fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>> {
+        let removed = self.table.sweep(condemned);
+        removed.iter().for_each(|gone| self.front.retire(gone));
+        removed
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &Record)) {
+        self.table.for_each(visit);
+    }
+
+    fn len(&self) -> u64 {
+        self.table.len()
+    }
+}
+
 /// The configured [`Map`]. An enum, so that a hit is a direct call.
-pub(crate) enum Store {
+enum Kind {
     #[cfg(feature = "quick_cache")]
-    Quick(quick::Quick),
+    Quick(Fronted<quick::Quick>),
     #[cfg(feature = "moka")]
-    Moka(moka::Moka),
+    Moka(Fronted<moka::Moka>),
+}
+
+/// A map and what is before it.
+pub(crate) struct Store {
+    front: Arc<Front>,
+    map: Kind,
 }
 
 /// Entries that left because the store was full.
 pub(crate) type Evictions = Arc<AtomicU64>;
 
 impl Store {
-    pub(crate) fn new(engine: Engine, bounds: Bounds, evictions: &Evictions) -> Result<Self, Error> {
-        match engine {
+    /// All keys begin with the same `common` bytes.
+    pub(crate) fn new(engine: Engine, bounds: Bounds, common: usize, evictions: &Evictions) -> Result<Self, Error> {
+        let front = Front::new(bounds, common);
+        let evictions = Arc::clone(evictions);
+        let map = match engine {
             #[cfg(feature = "quick_cache")]
-            Engine::QuickCache => Ok(Self::Quick(quick::Quick::new(bounds, Arc::clone(evictions)))),
+            Engine::QuickCache => Kind::Quick(Fronted {
+                table: quick::Quick::new(bounds, evictions),
+                front: Arc::clone(&front),
+            }),
             #[cfg(feature = "moka")]
-            Engine::Moka => Ok(Self::Moka(moka::Moka::new(bounds, Arc::clone(evictions)))),
+            Engine::Moka => Kind::Moka(Fronted {
+                table: moka::Moka::new(bounds, evictions, Arc::clone(&front)),
+                front: Arc::clone(&front),
+            }),
             #[allow(unreachable_patterns, reason = "which engines exist depends on features")]
-            missing => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"
-                ),
-            )),
-        }
+            missing => {
+                return Err(Error::new(
+                    ErrorKind::Unsupported,
+                    format!(
+                        "memory engine `{missing}` is not compiled in: enable the feature `{missing}` of cache-runtime"
+                    ),
+                ));
+            }
+        };
+        Ok(Self { front, map })
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
         self.map().get(key)
     }
 
-    /// What `visit` says of the record under `key`, where possible without cloning its pointer. It may run under the
-    /// map's lock: nothing of the user's may run in it.
+    /// The hash of a key, for [`front`](Self::front) and [`read`](Self::read).
     #[inline]
-    #[cfg(not(feature = "shuttle"))]
-    pub(crate) fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
-        match self {
+    pub(crate) fn hash(&self, key: &[u8]) -> KeyHash {
+        self.front.hash(key)
+    }
+
+    /// The record under `key`, where that takes no lock and the map need not hear of it.
+    #[inline(always)]
+    pub(crate) fn front(&self, hash: KeyHash, key: &[u8]) -> Option<Held> {
+        self.front.get(hash, key)
+    }
+
+    /// What `visit` says of the record under `key`. It may run under the map's lock: nothing of the user's may run in it.
+    pub(crate) fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        match &self.map {
             #[cfg(feature = "quick_cache")]
-            Self::Quick(map) => map.read(key, visit),
+            Kind::Quick(map) => map.read(hash, key, visit),
             #[cfg(feature = "moka")]
-            Self::Moka(map) => map.get(key).as_ref().map(visit),
+            Kind::Moka(map) => map.read(hash, key, visit),
         }
     }
 
-    /// For the model checker, which switches threads at every atomic and must not do so under a lock that it does not know.
-    #[cfg(feature = "shuttle")]
-    pub(crate) fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
-        self.get(key).as_ref().map(visit)
-    }
-
     pub(crate) fn map(&self) -> &dyn Map {
-        match self {
+        match &self.map {
             #[cfg(feature = "quick_cache")]
-            Self::Quick(map) => map,
+            Kind::Quick(map) => map,
             #[cfg(feature = "moka")]
-            Self::Moka(map) => map,
+            Kind::Moka(map) => map,
         }
     }
 }

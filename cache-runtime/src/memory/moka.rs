@@ -1,11 +1,12 @@
-//! `moka` as a [`Map`].
+//! `moka` as a [`Table`].
 
 use std::sync::Arc;
 
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
-use super::{Bounds, Evictions, Map, Removed, count};
+use super::front::{Front, KeyHash};
+use super::{Bounds, Evictions, Removed, Table, count};
 use crate::record::Record;
 
 pub(crate) struct Moka {
@@ -18,11 +19,12 @@ pub(crate) struct Moka {
 const LARGE: u64 = 16 << 10;
 
 impl Moka {
-    pub(crate) fn new(bounds: Bounds, evictions: Evictions) -> Self {
+    pub(crate) fn new(bounds: Bounds, evictions: Evictions, front: Arc<Front>) -> Self {
         let cache = Cache::builder()
             .max_capacity(bounds.capacity())
             .weigher(|_, record: &Arc<Record>| record.weight)
-            .eviction_listener(move |_key, _record, cause| {
+            .eviction_listener(move |_key, record, cause| {
+                front.retire(&record);
                 if cause == RemovalCause::Size {
                     count(&evictions, 1);
                 }
@@ -32,13 +34,28 @@ impl Moka {
     }
 }
 
-impl Map for Moka {
+impl Moka {
+    fn remove_this(&self, record: &Arc<Record>) -> bool {
+        use moka::ops::compute::{CompResult, Op};
+        let same = |held: Option<moka::Entry<_, Arc<Record>>>| match held {
+            Some(held) if Arc::ptr_eq(held.value(), record) => Op::Remove,
+            _ => Op::Nop,
+        };
+        matches!(self.cache.entry(record.key().into()).and_compute_with(same), CompResult::Removed(_))
+    }
+}
+
+impl Table for Moka {
     #[inline]
-    fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
+    fn read<R>(&self, _: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        self.cache.get(key).as_ref().map(visit)
+    }
+
+    fn peek(&self, _: KeyHash, key: &[u8]) -> Option<Arc<Record>> {
         self.cache.get(key)
     }
 
-    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
+    fn insert(&self, _: KeyHash, key: Box<[u8]>, record: Arc<Record>) -> Removed {
         // moka drops what it evicts by itself, outside of its locks.
         let replaced = self.cache.get(&key);
         self.cache.insert(key, record);
@@ -48,23 +65,18 @@ impl Map for Moka {
         replaced.into_iter().collect()
     }
 
-    fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
+    fn remove(&self, _: KeyHash, key: &[u8]) -> Option<Arc<Record>> {
         self.cache.remove(key)
     }
 
-    fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool {
-        use moka::ops::compute::{CompResult, Op};
-        let same = |held: Option<moka::Entry<_, Arc<Record>>>| match held {
-            Some(held) if Arc::ptr_eq(held.value(), record) => Op::Remove,
-            _ => Op::Nop,
-        };
-        matches!(self.cache.entry(key.into()).and_compute_with(same), CompResult::Removed(_))
+    fn remove_same(&self, _: KeyHash, record: &Arc<Record>) -> bool {
+        self.remove_this(record)
     }
 
     fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>> {
         let mut removed = Vec::new();
         for (key, record) in &self.cache {
-            if condemned(&key, &record) && self.remove_same(&key, &record) {
+            if condemned(&key, &record) && self.remove_this(&record) {
                 removed.push(record);
             }
         }

@@ -1,31 +1,30 @@
-//! `quick_cache` as a [`Map`].
+//! `quick_cache` as a [`Table`].
 
 use std::cell::{Cell, RefCell};
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
 use quick_cache::{Equivalent, Lifecycle, OptionsBuilder, Weighter};
 
-use super::{Bounds, Evictions, Map, Removed, count};
+use super::front::KeyHash;
+use super::{Bounds, Evictions, Removed, Table, count};
 use crate::record::Record;
 
-type Hashing = foldhash::fast::RandomState;
-
 pub(crate) struct Quick {
-    cache: Cache<Owned, (), ByWeight, Hashing, HandBack>,
+    cache: Cache<Owned, (), ByWeight, AsTold, HandBack>,
     evictions: Evictions,
 }
 
-/// A record beside its key: the map clones its values under its lock, and a hit wants to look at a record where it is.
+/// A record as its own key: the map clones its values under its lock, and a hit wants to look at a record where it is.
 struct Owned {
-    key: Box<[u8]>,
+    hash: KeyHash,
     record: Arc<Record>,
 }
 
 impl PartialEq for Owned {
     fn eq(&self, other: &Self) -> bool {
-        self.key == other.key
+        self.record.key() == other.record.key()
     }
 }
 
@@ -33,27 +32,13 @@ impl Eq for Owned {}
 
 impl Hash for Owned {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.key);
-    }
-}
-
-/// A key as it is looked up: bytes on the caller's stack.
-struct Borrowed<'k>(&'k [u8]);
-
-impl Hash for Borrowed<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0);
-    }
-}
-
-impl Equivalent<Owned> for Borrowed<'_> {
-    fn equivalent(&self, held: &Owned) -> bool {
-        *held.key == *self.0
+        self.hash.hash(state);
     }
 }
 
 /// A key that looks at the record where it finds it.
 struct Visiting<'k, R, F> {
+    hash: KeyHash,
     key: &'k [u8],
     visit: F,
     seen: Cell<Option<R>>,
@@ -62,14 +47,14 @@ struct Visiting<'k, R, F> {
 impl<R, F> Hash for Visiting<'_, R, F> {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.key);
+        self.hash.hash(state);
     }
 }
 
 impl<R, F: Fn(&Arc<Record>) -> R> Equivalent<Owned> for Visiting<'_, R, F> {
     #[inline]
     fn equivalent(&self, held: &Owned) -> bool {
-        let found = *held.key == *self.key;
+        let found = held.hash == self.hash && held.record.has_key(self.key);
         if found {
             self.seen.set(Some((self.visit)(&held.record)));
         }
@@ -78,17 +63,52 @@ impl<R, F: Fn(&Arc<Record>) -> R> Equivalent<Owned> for Visiting<'_, R, F> {
 }
 
 /// A key as long as it still holds this record.
-struct Same<'k>(&'k [u8], &'k Arc<Record>);
+struct Same<'k>(KeyHash, &'k Arc<Record>);
 
 impl Hash for Same<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(self.0);
+        self.0.hash(state);
     }
 }
 
 impl Equivalent<Owned> for Same<'_> {
     fn equivalent(&self, held: &Owned) -> bool {
         Arc::ptr_eq(&held.record, self.1)
+    }
+}
+
+/// The hash of a key is known before the map is asked.
+#[derive(Clone, Copy)]
+struct AsTold;
+
+#[derive(Clone, Copy)]
+struct Told(u64);
+
+impl BuildHasher for AsTold {
+    type Hasher = Told;
+
+    #[inline]
+    fn build_hasher(&self) -> Told {
+        Told(0)
+    }
+}
+
+impl Hasher for Told {
+    #[inline]
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Not used: a [`KeyHash`] is one number.
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -130,12 +150,12 @@ impl Quick {
             .hot_allocation(0.97)
             .build();
         let cache = match options {
-            Ok(options) => Cache::with_options(options, ByWeight, Hashing::default(), HandBack),
+            Ok(options) => Cache::with_options(options, ByWeight, AsTold, HandBack),
             Err(_) => Cache::with(
                 usize::try_from(bounds.max_items).unwrap_or(usize::MAX),
                 bounds.capacity(),
                 ByWeight,
-                Hashing::default(),
+                AsTold,
                 HandBack,
             ),
         };
@@ -143,45 +163,53 @@ impl Quick {
     }
 }
 
-impl Quick {
-    /// What `visit` says of the record under `key`. It runs under the map's lock, perhaps more than once: nothing of the
-    /// user's may run in it.
+impl Table for Quick {
+    /// It runs under the map's lock, perhaps more than once.
     #[inline]
-    pub(crate) fn read<R>(&self, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
-        let visiting = Visiting { key, visit, seen: Cell::new(None) };
+    #[cfg(not(feature = "shuttle"))]
+    fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        let visiting = Visiting { hash, key, visit, seen: Cell::new(None) };
         self.cache.get(&visiting)?;
         visiting.seen.into_inner()
     }
-}
 
-impl Map for Quick {
-    fn get(&self, key: &[u8]) -> Option<Arc<Record>> {
-        self.read(key, Arc::clone)
+    /// For the model checker, which switches threads at every atomic and must not do so under a lock that it does not know.
+    #[cfg(feature = "shuttle")]
+    fn read<R>(&self, hash: KeyHash, key: &[u8], visit: impl Fn(&Arc<Record>) -> R) -> Option<R> {
+        let visiting = Visiting { hash, key, visit: Arc::clone, seen: Cell::new(None) };
+        self.cache.get(&visiting)?;
+        visiting.seen.into_inner().as_ref().map(visit)
     }
 
-    fn insert(&self, key: Box<[u8]>, record: Arc<Record>) -> Removed {
+    fn peek(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Record>> {
+        let visiting = Visiting { hash, key, visit: Arc::clone, seen: Cell::new(None) };
+        self.cache.peek(&visiting)?;
+        visiting.seen.into_inner()
+    }
+
+    fn insert(&self, hash: KeyHash, key: Box<[u8]>, record: Arc<Record>) -> Removed {
         let mut left = Left::new();
-        let name = key.clone();
-        self.cache.insert_with_lifecycle(Owned { key, record: Arc::clone(&record) }, (), &mut left);
+        self.cache.insert_with_lifecycle(Owned { hash, record: Arc::clone(&record) }, (), &mut left);
         // What the new record took the place of has not been evicted; the new record itself may have been.
-        let evicted = left.iter().filter(|gone| gone.key != name || Arc::ptr_eq(&gone.record, &record)).count();
+        let evicted = left.iter().filter(|gone| gone.record.key() != &*key || Arc::ptr_eq(&gone.record, &record)).count();
         count(&self.evictions, evicted);
         left.into_iter().map(|held| held.record).collect()
     }
 
-    fn remove(&self, key: &[u8]) -> Option<Arc<Record>> {
-        self.cache.remove(&Borrowed(key)).map(|(held, ())| held.record)
+    fn remove(&self, hash: KeyHash, key: &[u8]) -> Option<Arc<Record>> {
+        let visiting = Visiting { hash, key, visit: |_: &Arc<Record>| (), seen: Cell::new(None) };
+        self.cache.remove(&visiting).map(|(held, ())| held.record)
     }
 
-    fn remove_same(&self, key: &[u8], record: &Arc<Record>) -> bool {
-        self.cache.remove(&Same(key, record)).is_some()
+    fn remove_same(&self, hash: KeyHash, record: &Arc<Record>) -> bool {
+        self.cache.remove(&Same(hash, record)).is_some()
     }
 
     fn sweep(&self, condemned: &mut dyn FnMut(&[u8], &Record) -> bool) -> Vec<Arc<Record>> {
         let removed = RefCell::new(Vec::new());
         let condemned = RefCell::new(condemned);
         self.cache.retain(|held, ()| {
-            let gone = (condemned.borrow_mut())(&held.key, &held.record);
+            let gone = (condemned.borrow_mut())(held.record.key(), &held.record);
             if gone {
                 removed.borrow_mut().push(Arc::clone(&held.record));
             }
@@ -194,7 +222,7 @@ impl Map for Quick {
         // `retain` visits without cloning keys, one shard's lock at a time.
         let visit = RefCell::new(visit);
         self.cache.retain(|held, ()| {
-            (visit.borrow_mut())(&held.key, &held.record);
+            (visit.borrow_mut())(held.record.key(), &held.record);
             true
         });
     }

@@ -78,8 +78,16 @@ pub trait Cached: Copy + Send + Sync {
     /// Asked on a miss, not on a hit: such a value is never stored.
     fn hides_result(self) -> bool;
 
-    /// What is stored as the function returns it, if it is of this type.
+    /// The value that is stored, if it is one and of this type.
     #[inline]
+    fn value(self, stored: &Stored) -> Option<Arc<Self::Value>> {
+        match stored {
+            Stored::Some(value) => Arc::clone(value).downcast().ok(),
+            Stored::None | Stored::Err(_) => None,
+        }
+    }
+
+    /// What is stored as the function returns it, if it is of this type.
     fn revive(self, stored: Stored) -> Option<Self::Ret> {
         match stored {
             Stored::Some(value) => value.downcast::<Self::Value>().ok().map(|value| self.some(value)),

@@ -59,15 +59,56 @@ fn integers_fit_where_the_buffer_ends() {
 }
 
 #[test]
-fn a_prepared_prefix_can_be_gone_on_from() {
-    let base = KeyWriter::with_prefix(b"svc:v1:", 0);
-    let mut w = KeyWriter::after(&base, 7);
+fn numbers_of_every_length_are_written_as_display_writes_them() {
+    let powers = (0..20).map(|exponent| 10_u64.pow(exponent));
+    let edges = powers.flat_map(|power| [power - 1, power, power + 1, power.saturating_mul(9)]);
+    let spread = (0..200_000_u64).map(|i| i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (i % 40 + 24));
+    for value in edges.chain(spread).chain([u64::MAX]) {
+        assert_eq!(key(|w| w.part(&value)), value.to_string());
+    }
+    let two = key(|w| {
+        w.part(&7_u64);
+        w.lit(":");
+        w.part(&10_u64);
+    });
+    assert_eq!(two, "7:10", "what was written behind the first number is overwritten");
+}
+
+#[test]
+fn keys_of_every_length_are_compared_to_their_last_byte() {
+    for len in 0..70_usize {
+        let one: Vec<u8> = (0..len as u8).collect();
+        assert!(same(&one, &one.clone()), "{len}");
+        assert!(!same(&one, &[&one[..], b"x"].concat()), "{len}");
+        for at in 0..len {
+            let mut other = one.clone();
+            other[at] ^= 1;
+            assert!(!same(&one, &other), "{len} at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_of_any_length_is_begun_with() {
+    for len in [0, 1, 31, 32, 33, 127, 128, 200] {
+        let prefix = "p".repeat(len);
+        let mut w = KeyWriter::new(0);
+        w.begin(&Prefix::new(prefix.as_bytes()));
+        w.lit("user:");
+        assert_eq!(w.as_bytes(), format!("{prefix}user:").as_bytes());
+        assert_eq!(w.logical_bytes(), b"user:");
+    }
+}
+
+#[test]
+fn a_prefix_is_part_of_the_text_and_not_of_the_logical_key() {
+    let mut w = KeyWriter::with_prefix(b"svc:v1:", 7);
+    assert_eq!(w.logical_bytes(), b"");
     w.lit("user:");
     w.part("x");
     assert_eq!(w.as_bytes(), b"svc:v1:user:x");
     assert_eq!(w.logical_bytes(), b"user:x");
     assert_eq!(w.template(), fold(7, <str as KeyPart>::KIND));
-    assert_eq!(base.logical_bytes(), b"");
 }
 
 #[test]
