@@ -39,8 +39,11 @@ pub(crate) struct Sweep {
     /// What the server looks for.
     pub(crate) glob: Vec<u8>,
     /// Which of what it finds is meant.
-    pub(crate) meant: Arc<dyn Fn(&[u8]) -> Meant + Send + Sync>,
+    pub(crate) meant: Judge,
 }
+
+/// Says what a name is to a sweep.
+pub(crate) type Judge = Arc<dyn Fn(&[u8]) -> Meant + Send + Sync>;
 
 /// What a name is to a sweep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

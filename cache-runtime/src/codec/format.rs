@@ -27,6 +27,7 @@ pub(super) enum Undecodable {
     /// The format cannot tell the type what it is, and the type asks.
     Asks,
     /// The codec is not compiled in.
+    #[cfg_attr(all(feature = "bincode", feature = "msgpack"), allow(dead_code, reason = "all are compiled in"))]
     Missing,
 }
 

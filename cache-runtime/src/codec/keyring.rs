@@ -34,11 +34,9 @@ impl Keyring {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
-        #[cfg(feature = "encryption")]
-        return self.keys.is_empty();
-        #[cfg(not(feature = "encryption"))]
-        true
+        self.first().is_err()
     }
 
     /// The id of the key that encrypts.

@@ -31,7 +31,7 @@ enum Slot<V> {
     Found(Arc<V>),
     Absent,
     /// To be loaded; with a lead it is stored and shared.
-    Missing(Leading),
+    Missing(Box<Leading>),
 }
 
 /// The right to load an element.
@@ -168,7 +168,7 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
                 Step::Done(ret) => Slot::of(shape, ret),
                 Step::Load(load) => {
                     missing.push(index);
-                    Slot::Missing(load.into_leading())
+                    Slot::Missing(Box::new(load.into_leading()))
                 }
             });
         }
@@ -197,7 +197,7 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
                 Ok(ret) => Slot::of(shape, ret),
                 Err(leading) => {
                     missing.push(index);
-                    Slot::Missing(leading)
+                    Slot::Missing(Box::new(leading))
                 }
             });
         }
@@ -303,7 +303,7 @@ where
         }
         let flights: Arc<[_]> = leads.iter().map(|led| Arc::clone(led.lead.flight())).collect();
         let stopwatch = Stopwatch::start(self.call);
-        let grants = leads.iter().filter_map(|led| led.share.as_ref()?.grant.as_ref()).collect();
+        let grants = leads.iter().filter_map(|led| led.share.as_ref()?.grant.as_deref()).collect();
         let ret = renewing(grants, self.call.site.options.lock_ttl, flight::leading(flights, body)).await;
         let cost = stopwatch.stop();
         let collection = match self.shape.split(ret) {
@@ -385,7 +385,7 @@ where
                             late: plan.late,
                             handling: self.shape.one().handling(),
                         };
-                        self.call.fill(core, grant, ending)
+                        self.call.fill(core, *grant, ending)
                     }),
                 });
                 continue;

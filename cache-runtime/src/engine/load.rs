@@ -45,7 +45,7 @@ pub struct Load<'a, S: Cached> {
 #[derive(Debug)]
 pub(crate) struct Share {
     /// `None`: the backend could not be asked, and nothing will be stored.
-    pub(super) grant: Option<Grant>,
+    pub(super) grant: Option<Box<Grant>>,
 }
 
 impl Share {
@@ -131,7 +131,7 @@ impl<'a, S: Cached> Load<'a, S> {
                 match &self.share {
                     None => leading.await,
                     Some(share) => {
-                        let grants = share.grant.iter().collect();
+                        let grants = share.grant.iter().map(|grant| &**grant).collect();
                         renewing(grants, self.call.site.options.lock_ttl, leading).await
                     }
                 }
@@ -329,7 +329,7 @@ impl<'a, S: Cached> Done<'a, S> {
                     late: std::mem::take(&mut self.plan.late),
                     handling: self.shape.handling(),
                 };
-                let fill = self.call.fill(core, grant, ending);
+                let fill = self.call.fill(core, *grant, ending);
                 let complete = fill.complete;
                 self.call.send_fills(core, vec![fill]).await;
                 complete

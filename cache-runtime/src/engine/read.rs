@@ -29,6 +29,7 @@ pub enum Mode {
 }
 
 /// What a read comes to.
+#[allow(clippy::large_enum_variant, reason = "a load is made once in a miss, and moved into place")]
 pub enum Step<'a, S: Cached> {
     /// The value.
     Done(S::Ret),

@@ -35,7 +35,9 @@ pub use part::{KeyPart, PartShape};
 pub use pattern::Pattern;
 pub use template::{kind_name, mix, template_seed, template_seed_auto, template_seed_resource};
 pub use writer::KeyWriter;
-pub(crate) use writer::{MAX_LOGICAL_LEN, Prefix, same};
+#[cfg(test)]
+use writer::MAX_LOGICAL_LEN;
+pub(crate) use writer::{Prefix, is_final, same};
 
 /// The name of an entry: what a user reads, without prefix, version and tenant.
 ///
@@ -46,7 +48,8 @@ pub(crate) use writer::{MAX_LOGICAL_LEN, Prefix, same};
 ///
 /// A text over 256 bytes keeps its readable front and ends in `%~` and a 128-bit hash of the whole, whichever way the key
 /// was made, so both ways meet on one entry. A text that begins with `tenant-` is written `%74enant-`, since that segment
-/// is where tenants live and no text may reach into one.
+/// is where tenants live and no text may reach into one; one that begins with `%+`, where a shared backend has the cache's own
+/// names, is written `%25+`.
 ///
 /// # Examples
 ///

@@ -77,9 +77,7 @@ impl Source {
             (Row { id, org: slot.org, version: slot.version }, slot.loads)
         };
         let mut changed = self.changed.subscribe();
-        let passes = |(): &()| {
-            self.rows.lock()[&id].held.is_none_or(|(first, last)| load < first || load > last)
-        };
+        let passes = |(): &()| self.rows.lock()[&id].held.is_none_or(|(first, last)| load < first || load > last);
         let _ = changed.wait_for(passes).await;
         row
     }

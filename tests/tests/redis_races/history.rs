@@ -298,7 +298,9 @@ async fn read(at: &At, family: Family, id: u64, roll: u64) -> Vec<Row> {
     match family {
         Tagged if roll.is_multiple_of(16) => vec![tagged::refresh(at, id).await],
         Tagged if roll % 16 == 1 => tagged::peek(at, id).await.expect("it works").into_iter().collect(),
-        Tagged if roll % 16 == 2 => at.cache.get::<Row>(format!("a:{id}")).await.expect("it works").into_iter().collect(),
+        Tagged if roll % 16 == 2 => {
+            at.cache.get::<Row>(format!("a:{id}")).await.expect("it works").into_iter().collect()
+        }
         Tagged => vec![tagged(at, id).await],
         ByResult => vec![*by_result(at, id).await.expect("it is there")],
         Batch => batch(at, (0..ROWS).filter(|other| *other == id || (roll >> other) & 1 == 0).collect())

@@ -61,7 +61,9 @@ async fn race(what: &str, new: New, read: Read, write: Write) {
                 Order::OldEndsFirst | Order::OldEndsLast => {
                     source.hold(id, first, u64::MAX);
                     let [here, others @ ..] = begin(&fleet, id, new, read).await;
-                    let fresh = async |task: JoinHandle<Row>| assert_eq!(ended(&what, task).await.version, 1, "{what}: it began after the write");
+                    let fresh = async |task: JoinHandle<Row>| {
+                        assert_eq!(ended(&what, task).await.version, 1, "{what}: it began after the write")
+                    };
                     if matches!(order, Order::OldEndsFirst) {
                         source.hold(id, first + 1, u64::MAX);
                         ended(&what, old).await;

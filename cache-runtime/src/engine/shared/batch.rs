@@ -108,7 +108,12 @@ impl Call<'_> {
                 continue;
             }
             let grant = acquired.map(|acquired| acquired.into_grant(shared, want, mode == Mode::Refresh));
-            let leading = Leading { lead: Some(lead), template, early: wanted.early, share: Some(Share { grant }) };
+            let leading = Leading {
+                lead: Some(lead),
+                template,
+                early: wanted.early,
+                share: Some(Share { grant: grant.map(Box::new) }),
+            };
             found.push((wanted.index, Err(leading)));
         }
         found

@@ -257,7 +257,8 @@ impl Direct<'_> {
             }
             // Where nothing is there, no load that runs may put it there.
             let any = Op::Drop(vec![self.shared.cell(Covers::Any, None, b"")]);
-            let mut replies = self.shared.store.run(vec![any, replace(&want, Some(&seen), None, Life::Keep, true)]).await;
+            let mut replies =
+                self.shared.store.run(vec![any, replace(&want, Some(&seen), None, Life::Keep, true)]).await;
             if replies.pop().unwrap_or_else(super::no_reply)?.flag()? {
                 return Ok(value);
             }

@@ -56,7 +56,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) enum Verdict<'e> {
     /// It may be served.
-    Live(Envelope<'e>),
+    Live(Box<Envelope<'e>>),
     /// Nothing is there, or only the names of cells that a load should know.
     Missing,
     /// Expired, invalidated, or without a cell that it should depend on.
@@ -189,7 +189,7 @@ impl Seen {
         if want.required.iter().any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
             return Verdict::Dead;
         }
-        if ask.is_empty() { Verdict::Live(envelope) } else { Verdict::Ask(ask) }
+        if ask.is_empty() { Verdict::Live(Box::new(envelope)) } else { Verdict::Ask(ask) }
     }
 }
 

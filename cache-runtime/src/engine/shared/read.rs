@@ -121,7 +121,14 @@ impl Call<'_> {
                 None
             };
             self.site.value.get_or_init(std::any::type_name::<S::Value>);
-            return Ok(Step::Load(Load::shared(self, shape, lead, key.template(), early, Share { grant })));
+            return Ok(Step::Load(Load::shared(
+                self,
+                shape,
+                lead,
+                key.template(),
+                early,
+                Share { grant: grant.map(Box::new) },
+            )));
         }
     }
 
@@ -228,10 +235,11 @@ impl Call<'_> {
         loop {
             let mut acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?;
             let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
-            if !refresh && Shared::is_live(&acquired.seen, want) {
-                if let Some(stored) = self.decode(shared, want, &acquired.seen, shape.handling()) {
-                    return Ok(Err(stored));
-                }
+            if !refresh
+                && Shared::is_live(&acquired.seen, want)
+                && let Some(stored) = self.decode(shared, want, &acquired.seen, shape.handling())
+            {
+                return Ok(Err(stored));
             }
             if acquired.hold.is_some() || refresh || !options.lock || patience.is_over() {
                 return Ok(Ok(self.grant(shared, want, acquired, refresh)));

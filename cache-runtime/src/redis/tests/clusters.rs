@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::server::{Redisd, name, one, server, until};
 use crate::error::ErrorKind;
-use crate::redis::{Connect, Redis, open, slot};
+use crate::redis::{Connect, Redis, open};
 use crate::server::{Endpoint, Server, Topology};
+use crate::slot;
 use crate::store::{Cursor, EntryName, Image, Life, Op, Reply, SharedStore};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -98,7 +99,7 @@ fn entry(key: &str) -> EntryName {
 
 fn store(key: &str, value: &str) -> Op {
     let image = Some(Image { envelope: value.into(), plain: None });
-    Op::Replace { name: entry(key), seen: None, image, life: Life::For(MINUTE), close: false }
+    Op::Replace { name: entry(key), seen: None, plain: None, image, life: Life::For(MINUTE), close: false }
 }
 
 fn bytes(text: &str) -> Reply {

@@ -58,7 +58,7 @@ fn knows_everybody(sentinel: &Redisd) -> bool {
 fn store(value: &str) -> Op {
     let name = EntryName { entry: name("e"), side: name("s"), lease: name("l") };
     let image = Some(Image { envelope: value.into(), plain: None });
-    Op::Replace { name, seen: None, image, life: Life::Forever, close: false }
+    Op::Replace { name, seen: None, plain: None, image, life: Life::Forever, close: false }
 }
 
 async fn works(redis: &Redis) -> bool {
