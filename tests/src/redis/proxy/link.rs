@@ -57,9 +57,11 @@ impl Links {
 }
 
 async fn run(link: Arc<Link>, mut client: TcpStream, shared: Arc<Shared>) {
-    let Ok(mut server) = TcpStream::connect(shared.target).await else {
-        return;
+    let connected = tokio::select! {
+        connected = TcpStream::connect(shared.target) => connected,
+        () = link.cut.notified() => return,
     };
+    let Ok(mut server) = connected else { return };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     let reset = {
@@ -91,17 +93,18 @@ type Delayed = (Option<Pin<Box<Sleep>>>, Vec<u8>);
 async fn up(link: &Link, shared: &Shared, mut client: ReadHalf<'_>, delayed: mpsc::Sender<Delayed>) -> io::Result<()> {
     let mut scanner = Scanner::requests();
     let mut lost = false;
+    let mut buffer = vec![0; CHUNK];
     loop {
-        let mut bytes = vec![0; CHUNK];
-        let mut read = client.read(&mut bytes).await?;
+        let said = client.read(&mut buffer).await;
+        let mut read = said.as_ref().copied().unwrap_or_default();
         // More of the same may have come while this was read.
         while (1..CHUNK).contains(&read) {
-            match client.try_read(&mut bytes[read..]) {
+            match client.try_read(&mut buffer[read..]) {
                 Ok(more) if more > 0 => read += more,
                 _ => break,
             }
         }
-        bytes.truncate(read);
+        let bytes = buffer[..read].to_vec();
         let delay = {
             let faults = shared.faults.lock();
             lost |= faults.drop_to_server;
@@ -111,11 +114,12 @@ async fn up(link: &Link, shared: &Shared, mut client: ReadHalf<'_>, delayed: mps
         if lost {
             link.holed.store(true, SeqCst);
             if read == 0 {
-                // The close is lost too.
+                // The close, or the reset, is lost too.
                 return pending().await;
             }
             continue;
         }
+        said?;
         // Even a sleep of nothing takes a millisecond.
         let due = (!delay.is_zero()).then(|| Box::pin(sleep(delay)));
         if read == 0 || delayed.send((due, bytes)).await.is_err() {
@@ -142,15 +146,16 @@ async fn down(link: &Link, shared: &Shared, mut server: ReadHalf<'_>, mut client
     let mut lost = false;
     let mut bytes = vec![0; CHUNK];
     loop {
-        let read = server.read(&mut bytes).await?;
+        let said = server.read(&mut bytes).await;
         lost |= shared.faults.lock().drop_to_client;
         if lost {
             link.holed.store(true, SeqCst);
-            if read == 0 {
+            if !matches!(said, Ok(1..)) {
                 return pending().await;
             }
             continue;
         }
+        let read = said?;
         if read == 0 {
             return Ok(false);
         }
