@@ -35,7 +35,6 @@ pub use part::{KeyPart, PartShape};
 pub use pattern::Pattern;
 pub use template::{kind_name, mix, template_seed, template_seed_auto, template_seed_resource};
 pub use writer::KeyWriter;
-pub(crate) use writer::MAX_LOGICAL_LEN;
 
 /// The name of an entry: what a user reads, without prefix, version and tenant.
 ///
@@ -46,7 +45,8 @@ pub(crate) use writer::MAX_LOGICAL_LEN;
 ///
 /// A text over 256 bytes keeps its readable front and ends in `%~` and a 128-bit hash of the whole, whichever way the key
 /// was made, so both ways meet on one entry. A text that begins with `tenant-` is written `%74enant-`, since that segment
-/// is where tenants live and no text may reach into one.
+/// is where tenants live and no text may reach into one. One that begins with `%+`, as the names do that the cache makes
+/// for itself, is written `%25+`.
 ///
 /// # Examples
 ///
@@ -92,12 +92,21 @@ impl Key {
     }
 
     fn raw(text: &str) -> Self {
-        if writer::is_final(text.as_bytes()) {
+        if Self::is_final(text) {
             return Self::finished(text, 0);
         }
+        let own = text.as_bytes().starts_with(writer::OWN);
         let mut w = KeyWriter::new(0);
-        w.lit(text);
+        if own {
+            w.push(&escape::escaped(b'%'));
+        }
+        w.lit(&text[usize::from(own)..]);
         w.into_key()
+    }
+
+    /// Whether a text is a key as it is.
+    pub(crate) fn is_final(text: &str) -> bool {
+        writer::is_final(text.as_bytes()) && !text.as_bytes().starts_with(writer::OWN)
     }
 }
 
@@ -230,7 +239,16 @@ mod tests {
         let mut w = KeyWriter::new(0);
         w.part(long.as_str());
         assert_eq!(Key::from(&long), w.into_key());
-        assert!(Key::from(&long).as_str().len() <= MAX_LOGICAL_LEN);
+        assert!(Key::from(&long).as_str().len() <= writer::MAX_LOGICAL_LEN);
+    }
+
+    #[test]
+    fn raw_text_cannot_be_a_name_of_the_caches_own() {
+        assert_eq!(Key::from("%+all").as_str(), "%25+all");
+        assert_eq!(Key::from("%+").as_str(), "%25+");
+        assert_eq!(Key::from("%-:%+all").as_str(), "%-:%+all", "only what comes first is one");
+        assert_eq!(Key::from(Key::from("%+all").as_str()).as_str(), "%25+all", "twice is once");
+        assert!(Key::from(format!("%+{}", "x".repeat(400))).as_str().starts_with("%25+x"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ const SPILLED: usize = INLINE + 1;
 const DIGEST_LEN: usize = 34;
 /// The first segment that tenants live under. Templates cannot begin with it; values and raw texts that do are changed.
 pub(super) const RESERVED: &[u8] = b"tenant-";
+/// What names that the cache makes for itself begin with. Nothing that is rendered can: `%` is escaped in values and refused
+/// in templates. Raw texts that do are changed.
+pub(super) const OWN: &[u8] = b"%+";
 
 /// `00` to `99`.
 const DIGITS: [[u8; 2]; 100] = {
