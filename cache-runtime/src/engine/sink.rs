@@ -133,7 +133,7 @@ where
 
 /// The bytes of a tag's final text: shortened like a key where it is long, so that both ways to say it meet.
 pub(crate) fn canonical(text: &str) -> Cow<'_, [u8]> {
-    if crate::key::is_final(text.as_bytes()) {
+    if Key::is_final(text) {
         Cow::Borrowed(text.as_bytes())
     } else {
         Cow::Owned(Key::new(text).as_str().as_bytes().to_vec())

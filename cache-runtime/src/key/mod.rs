@@ -37,7 +37,7 @@ pub use template::{kind_name, mix, template_seed, template_seed_auto, template_s
 pub use writer::KeyWriter;
 #[cfg(test)]
 use writer::MAX_LOGICAL_LEN;
-pub(crate) use writer::{Prefix, is_final, same};
+pub(crate) use writer::{Prefix, same};
 
 /// The name of an entry: what a user reads, without prefix, version and tenant.
 ///
@@ -95,12 +95,21 @@ impl Key {
     }
 
     fn raw(text: &str) -> Self {
-        if writer::is_final(text.as_bytes()) {
+        if Self::is_final(text) {
             return Self::finished(text, 0);
         }
+        let own = text.as_bytes().starts_with(writer::OWN);
         let mut w = KeyWriter::new(0);
-        w.lit(text);
+        if own {
+            w.push(&escape::escaped(b'%'));
+        }
+        w.lit(&text[usize::from(own)..]);
         w.into_key()
+    }
+
+    /// Whether a text is a key as it is.
+    pub(crate) fn is_final(text: &str) -> bool {
+        writer::is_final(text.as_bytes()) && !text.as_bytes().starts_with(writer::OWN)
     }
 }
 
@@ -233,7 +242,16 @@ mod tests {
         let mut w = KeyWriter::new(0);
         w.part(long.as_str());
         assert_eq!(Key::from(&long), w.into_key());
-        assert!(Key::from(&long).as_str().len() <= MAX_LOGICAL_LEN);
+        assert!(Key::from(&long).as_str().len() <= writer::MAX_LOGICAL_LEN);
+    }
+
+    #[test]
+    fn raw_text_cannot_be_a_name_of_the_caches_own() {
+        assert_eq!(Key::from("%+all").as_str(), "%25+all");
+        assert_eq!(Key::from("%+").as_str(), "%25+");
+        assert_eq!(Key::from("%-:%+all").as_str(), "%-:%+all", "only what comes first is one");
+        assert_eq!(Key::from(Key::from("%+all").as_str()).as_str(), "%25+all", "twice is once");
+        assert!(Key::from(format!("%+{}", "x".repeat(400))).as_str().starts_with("%25+x"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::escape::escaped;
-use super::writer::{self, RESERVED};
+use super::writer::{self, OWN, RESERVED};
 
 /// A compiled pattern.
 ///
@@ -157,9 +157,11 @@ impl Step {
     }
 }
 
-/// Keys never begin with `tenant-` but with `%74enant-` (see `KeyWriter::finish`); a pattern that spells it follows them.
+/// Keys never begin with `tenant-` but with `%74enant-` (see `KeyWriter::finish`), nor with `%+` but with `%25+` (see
+/// `Key::raw`); a pattern that spells it follows them.
 fn following_keys(pattern: &[u8]) -> Cow<'_, [u8]> {
-    if pattern.starts_with(RESERVED) { [&escaped(RESERVED[0]), &pattern[1..]].concat().into() } else { pattern.into() }
+    let changed = pattern.starts_with(RESERVED) || pattern.starts_with(OWN);
+    if changed { [&escaped(pattern[0]), &pattern[1..]].concat().into() } else { pattern.into() }
 }
 
 /// Reads a class after its `[`; what follows its `]` comes back.
@@ -248,6 +250,7 @@ mod tests {
             ("a\\", &["a\\"], &["a"]),
             ("", &[""], &["a"]),
             ("tenant-a:*", &["%74enant-a:1"], &["tenant-a:1"]),
+            ("%+*", &["%25+all"], &["%+all"]),
         ];
         for (pattern, yes, no) in table {
             let compiled = Pattern::glob(pattern);

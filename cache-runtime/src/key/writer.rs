@@ -17,9 +17,9 @@ const SPILLED: usize = INLINE + 1;
 const DIGEST_LEN: usize = 34;
 /// The first segment that tenants live under. Templates cannot begin with it; values and raw texts that do are changed.
 pub(super) const RESERVED: &[u8] = b"tenant-";
-
-/// How the names begin that the cache makes for itself on a shared backend. No template can say it; a direct key can.
-const OWN: &[u8] = b"%+";
+/// What names that the cache makes for itself begin with. Nothing that is rendered can: `%` is escaped in values and refused
+/// in templates. Raw texts that do are changed.
+pub(super) const OWN: &[u8] = b"%+";
 
 /// `00` to `99`.
 const DIGITS: [[u8; 2]; 100] = {
@@ -365,8 +365,8 @@ impl KeyWriter {
     #[inline(never)]
     fn finish_slowly(&mut self) {
         let mut text = self.logical_bytes().to_vec();
-        if text.starts_with(RESERVED) || text.starts_with(OWN) {
-            text.splice(..1, escape::escaped(text[0]));
+        if text.starts_with(RESERVED) {
+            text.splice(..1, escape::escaped(RESERVED[0]));
         }
         if text.len() > MAX_LOGICAL_LEN && !self.pattern {
             let digest = digest(&text);
@@ -471,11 +471,10 @@ fn blocks<const N: usize>(to: &mut [u8], from: &[u8], len: usize) {
 
 /// Whether a logical text is a key as it is: short enough and out of the tenants' segment.
 #[inline]
-pub(crate) fn is_final(text: &[u8]) -> bool {
+pub(super) fn is_final(text: &[u8]) -> bool {
     // Single bytes first: the processor cannot forward what several short stores have just written to one wide load.
     let reserved = text.first() == Some(&b't') && text.get(6) == Some(&b'-') && text.starts_with(RESERVED);
-    let own = text.first() == Some(&b'%') && text.get(1) == Some(&b'+');
-    text.len() <= MAX_LOGICAL_LEN && !reserved && !own
+    text.len() <= MAX_LOGICAL_LEN && !reserved
 }
 
 /// The readable front of a key that was shortened. No other text has the marker there.

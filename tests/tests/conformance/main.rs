@@ -29,3 +29,4 @@ mod contention;
 mod counter;
 mod direct;
 mod group;
+mod hostile;
