@@ -14,6 +14,7 @@
 //! time is counted in insertions: a *pass* is a small share of the capacity in them, and a record's first hit in every
 //! pass goes to the map. While nothing is inserted every hit may end here.
 
+use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -46,7 +47,7 @@ impl Hash for KeyHash {
 }
 
 /// Places for records whose hashes are alike.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(64))]
 struct Set {
     /// A part of the hash of what is in each place; 0: nothing. A hint, which spares the look at other records: what is
@@ -90,7 +91,6 @@ impl Held {
 }
 
 /// The places of one map.
-#[derive(Debug)]
 pub(crate) struct Front {
     /// Bytes with which every key begins. They tell no keys apart, so they are not hashed.
     common: usize,
@@ -199,6 +199,12 @@ impl Front {
         if (self.insertions.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.insertions_a_pass) {
             self.pass.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("sets", &(self.last_set + 1)).finish_non_exhaustive()
     }
 }
 

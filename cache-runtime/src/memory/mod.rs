@@ -1,7 +1,7 @@
 //! The in-process store: a bounded map from physical keys to [`Record`]s behind one small trait.
 //!
 //! `quick_cache` and `moka` are used as maps only. Loading, coalescing, expiry and invalidation are the engine's: the
-//! maps' own `get_with` stores over an invalidation. Both pass `tests/tests/store.rs`.
+//! maps' own `get_with` stores over an invalidation. Both pass `tests/tests/store.rs`. Before each stands a [`front`].
 
 #[cfg(not(any(feature = "quick_cache", feature = "moka")))]
 compile_error!("cache-runtime needs a memory engine: enable the feature `quick_cache` (the default) or `moka`");
@@ -266,4 +266,65 @@ impl fmt::Debug for Store {
 
 pub(crate) fn count(evictions: &Evictions, how_many: usize) {
     evictions.fetch_add(how_many as u64, Ordering::Relaxed);
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+    use crate::cell::CellSet;
+    use crate::record::Stored;
+
+    const KEYS: u32 = 20_000;
+
+    /// Keys by a skewed chance, the most frequent of which change all the time.
+    fn requests() -> impl Iterator<Item = u32> {
+        let mut random = 42_u64;
+        (0..200_000_u32).map(move |at| {
+            random = random.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+            let unit = (random >> 11) as f64 / (1_u64 << 53) as f64;
+            // About a zipf distribution: the rank's logarithm is uniform.
+            let rank = f64::from(KEYS).powf(unit) as u32;
+            (rank + at / 50) % KEYS
+        })
+    }
+
+    fn hit_ratio(engine: Engine, through_front: bool) -> f64 {
+        let bounds = Bounds { max_items: 1000, max_bytes: None };
+        let store = Store::new(engine, bounds, 0, &Evictions::default()).expect("the engine is compiled in");
+        let (mut hits, mut all) = (0_u32, 0_u32);
+        for id in requests() {
+            let key = id.to_be_bytes();
+            let hash = store.hash(&key);
+            let found = if through_front {
+                store.front(hash, &key).is_some() || store.read(hash, &key, |_| ()).is_some()
+            } else {
+                store.get(&key).is_some()
+            };
+            if !found {
+                let record = Record::new(&key, Stored::None, 0, 0, u64::MAX, CellSet::default());
+                drop(store.map().insert(key.into(), Arc::new(record)));
+            }
+            hits += u32::from(found);
+            all += 1;
+        }
+        f64::from(hits) / f64::from(all)
+    }
+
+    fn front_keeps_the_hit_ratio(engine: Engine) {
+        let (map, both) = (hit_ratio(engine, false), hit_ratio(engine, true));
+        assert!(map > 0.3, "{engine}: {map}");
+        assert!(both > map - 0.01, "{engine}: {both} with a front, {map} without");
+    }
+
+    #[cfg(feature = "quick_cache")]
+    #[test]
+    fn quick_cache_evicts_as_well_with_a_front() {
+        front_keeps_the_hit_ratio(Engine::QuickCache);
+    }
+
+    #[cfg(feature = "moka")]
+    #[test]
+    fn moka_evicts_as_well_with_a_front() {
+        front_keeps_the_hit_ratio(Engine::Moka);
+    }
 }
