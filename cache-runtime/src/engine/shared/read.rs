@@ -17,7 +17,6 @@ use crate::engine::core::Core;
 use crate::engine::load::{Load, Share};
 use crate::engine::read::{Leading, Mode, Patience, Step, Waited};
 use crate::engine::sink::Early;
-use crate::cell::CellSet;
 use crate::error::Error;
 use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
@@ -64,7 +63,8 @@ impl Call<'_> {
         let mut want = Want::of(shared, self, key, &early);
         let mut counted = false;
         loop {
-            let mut reachable = shared.is_trusted();
+            // One who replaces what is there believes nothing of it.
+            let mut reachable = shared.is_trusted() || mode == Mode::Refresh;
             if !reachable {
                 self.untrusted()?;
             } else if mode == Mode::Read {
@@ -95,11 +95,11 @@ impl Call<'_> {
                 Turn::Lead(lead) => lead,
             };
             let grant = if reachable {
-                match self.granted(shared, mode, &mut want, shape, patience).await {
+                match self.granted(shared, mode, &lead, &mut want, shape, patience).await {
                     Ok(Ok(grant)) => Some(grant),
                     Ok(Err(stored)) => {
-                        // Somebody else has stored it meanwhile; those who joined get it too.
-                        lead.land(Landing::Shared { stored: stored.clone(), late: true }, &CellSet::default(), |_| ());
+                        // Somebody else has stored it meanwhile.
+                        lead.found(stored.clone());
                         match shape.revive(stored) {
                             Some(ret) => {
                                 core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
@@ -217,6 +217,7 @@ impl Call<'_> {
         &self,
         shared: &Arc<Shared>,
         mode: Mode,
+        lead: &Lead,
         want: &mut Want,
         shape: S,
         patience: &mut Patience,
@@ -225,6 +226,7 @@ impl Call<'_> {
         let refresh = mode == Mode::Refresh;
         let mut listener: Option<Box<dyn Listener>> = None;
         loop {
+            lead.look();
             let mut acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?;
             let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
             if !refresh && Shared::is_live(&acquired.seen, want) {
@@ -242,6 +244,7 @@ impl Call<'_> {
                 continue;
             };
             woken(listener.as_mut(), patience).await;
+            lead.look();
             let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
             if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape.handling())) {
                 return Ok(Err(stored));
