@@ -37,6 +37,8 @@ pub(crate) struct Flight {
     closed: AtomicBool,
     /// When its leader was woken without having been polled since; 0 if it was.
     woken: AtomicU64,
+    /// How often its leader has begun to look whether somebody else has stored the value meanwhile.
+    looks: AtomicU64,
     /// When it began.
     started: Nanos,
 }
@@ -46,6 +48,9 @@ struct State {
     /// What the value depends on, as it was before the loader began. `None` until the loader begins.
     snapshot: Option<Snapshot>,
     outcome: Option<Landing>,
+    /// The outcome is what the leader's look of this number found: whoever joined after it began may have begun after that
+    /// value was invalidated.
+    found_by: Option<u64>,
     waiters: Vec<Option<Waker>>,
     /// Seats that were left.
     vacant: Vec<usize>,
@@ -214,6 +219,7 @@ impl Flights {
             state: Mutex::new(State::default()),
             closed: AtomicBool::new(false),
             woken: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             started: alive_now(),
         });
         let slot = match table.get_mut(key) {
@@ -378,6 +384,17 @@ impl Lead {
         self.flight.state.lock().snapshot = Some(snapshot);
     }
 
+    /// The leader looks, from now on, whether somebody else has stored the value meanwhile.
+    pub(crate) fn look(&self) {
+        self.flight.looks.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Ends the flight with what its last look found. Those who joined after that look had begun look for themselves.
+    pub(crate) fn found(self, stored: Stored) {
+        self.flight.state.lock().found_by = Some(self.flight.looks.load(Ordering::SeqCst));
+        self.land(Landing::Shared { stored, late: true }, &CellSet::default(), |_| ());
+    }
+
     /// Ends the flight: `change` is told whether the flight may still fill, then the waiters get `landing`. What `change`
     /// takes out of the store is to be returned, so that it is dropped outside of the lock.
     pub(crate) fn land<R>(mut self, landing: Landing, cells: &CellSet, change: impl FnOnce(bool) -> R) -> R {
@@ -422,11 +439,13 @@ pub(crate) struct Joined {
     seat: Option<usize>,
     /// It joined after something was invalidated.
     late: bool,
+    /// The leader's looks that had begun by then.
+    looks: u64,
 }
 
 impl Joined {
     fn new(flight: &Arc<Flight>, late: bool) -> Self {
-        Self { flight: Arc::clone(flight), seat: None, late }
+        Self { flight: Arc::clone(flight), seat: None, late, looks: flight.looks.load(Ordering::SeqCst) }
     }
 
     pub(crate) fn flight(&self) -> &Arc<Flight> {
@@ -439,6 +458,7 @@ impl Joined {
         if let Some(landing) = &state.outcome {
             return Some(match landing {
                 Landing::Shared { late: false, .. } if self.late => Landing::Nothing,
+                Landing::Shared { .. } if state.found_by.is_some_and(|look| self.looks >= look) => Landing::Nothing,
                 landing => landing.clone(),
             });
         }

@@ -35,8 +35,6 @@ pub use part::{KeyPart, PartShape};
 pub use pattern::Pattern;
 pub use template::{kind_name, mix, template_seed, template_seed_auto, template_seed_resource};
 pub use writer::KeyWriter;
-#[cfg(test)]
-use writer::MAX_LOGICAL_LEN;
 pub(crate) use writer::{Prefix, same};
 
 /// The name of an entry: what a user reads, without prefix, version and tenant.

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use cache_runtime::{Builder, Cache};
@@ -257,6 +259,50 @@ impl Gate {
     /// Lets the body return.
     pub fn let_go(&self) {
         self.0.send_replace(Stage::MayReturn);
+    }
+}
+
+/// A future that is polled only when the test says so; what it waits for goes on all the same.
+pub struct Hand<T> {
+    future: Pin<Box<dyn Future<Output = T> + Send>>,
+    woken: Arc<Woken>,
+}
+
+#[derive(Debug, Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+impl<T> std::fmt::Debug for Hand<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hand").field("woken", &self.woken).finish_non_exhaustive()
+    }
+}
+
+impl<T> Hand<T> {
+    pub fn new(future: impl Future<Output = T> + Send + 'static) -> Self {
+        Self { future: Box::pin(future), woken: Arc::default() }
+    }
+
+    /// Polls it once.
+    pub fn poll(&mut self) -> Poll<T> {
+        self.woken.0.store(false, SeqCst);
+        let waker = Waker::from(Arc::clone(&self.woken));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Waits until what it waits for has come. It is not polled.
+    pub async fn woken(&self) {
+        soon("a wake-up", || self.woken.0.load(SeqCst)).await;
+    }
+
+    /// Leaves it to the runtime.
+    pub async fn finish(self) -> T {
+        within("a future that was polled by hand", self.future).await
     }
 }
 

@@ -1,10 +1,11 @@
 //! One load and one write, in each order in which loads can end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::fleet::{Fleet, Place, Row, ended, soon};
+use super::fleet::{Fleet, Hand, Place, Row, ended, soon};
 use super::*;
 
 /// What becomes of the loads after the write.
@@ -241,4 +242,43 @@ races! {
     a_write_through_with_result_tags_during_a_load: MayWait, read_by_result, through_with_result_tags;
     /// P1
     a_write_through_by_key_during_a_load: Loads, read_plain, through_by_key;
+}
+
+/// P1: a caller that found what another process stored meanwhile does not hand it to those who began after it was
+/// invalidated.
+#[tokio::test]
+async fn nobody_shares_what_was_looked_up_before_the_write() {
+    let reads: [(&str, Read); 5] = [
+        ("tagged", read_tagged),
+        ("locked", read_locked),
+        ("batch", read_batch),
+        ("with result tags", read_by_result),
+        ("direct", read_direct),
+    ];
+    for (what, read) in reads {
+        let Fleet { a, b, c, source, .. } = &Fleet::new().await;
+        // So that both know the cells of what has result tags.
+        for place in [c, c, a] {
+            read(Arc::clone(place), 1).await;
+        }
+        c.cache.delete("row:1").await.unwrap();
+        let mut first = Hand::new(read(Arc::clone(a), 1));
+        assert!(first.poll().is_pending());
+        first.woken().await;
+        // It found nothing. Now there is something, which it finds when it takes the lease.
+        assert_eq!(read(Arc::clone(c), 1).await.version, 0);
+        let loads = source.loads(1);
+        assert!(first.poll().is_pending());
+        first.woken().await;
+        by_tag(Arc::clone(b), 1).await;
+        whole_cache(Arc::clone(b), 1).await;
+        let misses = a.cache.stats().misses;
+        let after = tokio::spawn(read(Arc::clone(a), 1));
+        soon("the caller that began after the write has missed", || a.cache.stats().misses > misses).await;
+        // It either loads or waits for the first one.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(first.finish().await.version, 0, "{what}: it began before the write");
+        assert_eq!(ended("the caller that began after the write", after).await.version, 2, "{what}");
+        assert!(source.loads(1) > loads);
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::fleet::{Fleet, Gate, Place, Row, ended, soon, within};
+use cache_tests::redis::{Corrupt, Proxy};
+
+use super::fleet::{Fleet, Gate, Place, Row, builder, ended, server, soon, within};
 use super::*;
 
 #[cache_write(cache = at.cache, tags = ["group:<id>"], recache = [tagged(at, id)])]
@@ -26,6 +28,10 @@ async fn with_result_tag(at: &Place, id: u64) -> Row {
 async fn of_batch(at: &Place, id: u64) -> Row {
     at.commit(id)
 }
+#[cache_write(cache = at.cache, tags = ["other"], recache = [batch(at, vec![id])])]
+async fn of_batch_alone(at: &Place, id: u64) -> Row {
+    at.commit(id)
+}
 #[cache_write(cache = at.cache, tags = ["group:<id>"], recache = [locked(at, id)])]
 async fn of_locked(at: &Place, id: u64) -> Row {
     at.commit(id)
@@ -40,6 +46,7 @@ change! {
     recache_alone: |at, id| alone(at, id).await;
     recache_with_result_tag: |at, id| with_result_tag(at, id).await;
     recache_of_batch: |at, id| of_batch(at, id).await;
+    recache_of_batch_alone: |at, id| of_batch_alone(at, id).await;
     recache_of_locked: |at, id| of_locked(at, id).await;
     recache_with_pattern: |at, id| with_pattern(at, id).await;
 }
@@ -124,6 +131,26 @@ async fn a_recached_value_is_a_hit_everywhere() {
             }
             assert_eq!(fleet.source.loads(id), version, "{what}: only the recache loads");
         }
+    }
+}
+
+/// P1 A5: while an invalidation of its process waits to be delivered, a recache still replaces what is there.
+#[tokio::test]
+async fn a_recache_is_stored_while_an_invalidation_waits() {
+    let writes: [(&str, Read, Write); 2] =
+        [("one", read_tagged, recache_alone), ("batch", read_batch, recache_of_batch_alone)];
+    for (what, read, write) in writes {
+        let Fleet { a, source, prefix, .. } = &Fleet::new().await;
+        let proxy = Proxy::start(server().await.addr());
+        let b = Place::new(builder(&proxy.url(), prefix).build().await.unwrap(), source);
+        assert_eq!(read(Arc::clone(a), 1).await.version, 0);
+        proxy.corrupt_answers_to("UNLINK", Corrupt::error("BUSY"), u64::MAX);
+        b.cache.invalidate("something").await.unwrap_err();
+        assert_eq!(b.cache.stats().undelivered_total, 1);
+        within(what, write(Arc::clone(&b), 1)).await;
+        assert_eq!(read(Arc::clone(a), 1).await.version, 1, "{what}");
+        assert_eq!(source.loads(1), 2, "{what}");
+        assert_ne!(b.cache.stats().undelivered, 0, "{what}: it was delivered before the recache");
     }
 }
 

@@ -7,14 +7,13 @@ use super::Shared;
 use super::grant::Acquired;
 use super::look::Want;
 use super::read::{Turn, woken};
-use crate::cell::CellSet;
 use crate::clock::wall_ms;
 use crate::engine::batch::{Leading, Wanted};
 use crate::engine::call::Call;
 use crate::engine::load::Share;
 use crate::engine::read::{Mode, Patience};
 use crate::error::Error;
-use crate::flight::{Landing, Lead};
+use crate::flight::Lead;
 use crate::shape::Cached;
 use crate::store::{Listener, Name};
 
@@ -43,7 +42,7 @@ impl Call<'_> {
         };
         let Some(core) = self.cacheable(shape) else { return wanted.into_iter().map(alone).collect() };
         let mut patience = Patience::new(self.site.options.wait);
-        let mut reachable = shared.is_trusted();
+        let mut reachable = shared.is_trusted() || mode == Mode::Refresh;
         if !reachable {
             self.failed(&super::write::undelivered());
         }
@@ -100,9 +99,9 @@ impl Call<'_> {
             if let Some(acquired) = &acquired
                 && mode == Mode::Read
                 && let Some(stored) = self.decode(shared, &want, &acquired.seen, shape.handling())
-                && let Some(ret) = shape.revive(stored)
+                && let Some(ret) = shape.revive(stored.clone())
             {
-                lead.land(Landing::Nothing, &CellSet::default(), |_| ());
+                lead.found(stored);
                 core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
                 found.push((wanted.index, Ok(ret)));
                 continue;
@@ -158,6 +157,7 @@ impl Call<'_> {
         let wants: Vec<Want> = led.iter().map(|led| led.want.clone()).collect();
         let mut listening: Option<(Name, Box<dyn Listener>)> = None;
         loop {
+            led.iter().for_each(|led| led.lead.look());
             let acquired = shared.acquire(&wants, options.lock_ttl, mode == Mode::Refresh).await?;
             let blocked = acquired.iter().zip(&wants).find(|(acquired, want)| {
                 acquired.hold.is_none() && self.decode(shared, want, &acquired.seen, shape.handling()).is_none()

@@ -11,7 +11,6 @@ use std::time::Duration;
 use super::Shared;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
-use crate::cell::CellSet;
 use crate::clock::{after, alive_now, wall_ms};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -64,7 +63,8 @@ impl Call<'_> {
         let mut want = Want::of(shared, self, key, &early);
         let mut counted = false;
         loop {
-            let mut reachable = shared.is_trusted();
+            // One who replaces what is there believes nothing of it.
+            let mut reachable = shared.is_trusted() || mode == Mode::Refresh;
             if !reachable {
                 self.untrusted()?;
             } else if mode == Mode::Read {
@@ -95,12 +95,11 @@ impl Call<'_> {
                 Turn::Lead(lead) => lead,
             };
             let grant = if reachable {
-                match self.granted(shared, mode, &mut want, shape, patience).await {
+                match self.granted(shared, mode, &lead, &mut want, shape, patience).await {
                     Ok(Ok(grant)) => Some(grant),
                     Ok(Err(stored)) => {
-                        // Somebody else has stored it meanwhile. Those who joined look by themselves: they may have come after
-                        // a write that this call's look was too early to see.
-                        lead.land(Landing::Nothing, &CellSet::default(), |_| ());
+                        // Somebody else has stored it meanwhile.
+                        lead.found(stored.clone());
                         match shape.revive(stored) {
                             Some(ret) => {
                                 core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
@@ -225,6 +224,7 @@ impl Call<'_> {
         &self,
         shared: &Arc<Shared>,
         mode: Mode,
+        lead: &Lead,
         want: &mut Want,
         shape: S,
         patience: &mut Patience,
@@ -233,6 +233,7 @@ impl Call<'_> {
         let refresh = mode == Mode::Refresh;
         let mut listener: Option<Box<dyn Listener>> = None;
         loop {
+            lead.look();
             let mut acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?;
             let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
             if !refresh
@@ -251,6 +252,7 @@ impl Call<'_> {
                 continue;
             };
             woken(listener.as_mut(), patience).await;
+            lead.look();
             let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
             if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape.handling())) {
                 return Ok(Err(stored));

@@ -238,9 +238,15 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
             if let Some(error) = replies.iter().find_map(|reply| reply.as_ref().err()) {
                 // Whether it was stored is not known; what was there before is not to stay.
                 dropped.names.extend(filled.iter().flat_map(|(_, claim)| claim.names()));
-                shared.invalidate_later(dropped);
+                let error = error.again();
+                if error.kind() == ErrorKind::Unavailable {
+                    shared.invalidate_later(dropped);
+                } else {
+                    // A server that takes no values (it is full) drops them all the same.
+                    shared.invalidate(dropped).await.ok();
+                }
                 parcel.arrived();
-                return delivered.and(Err(error.again()));
+                return delivered.and(Err(error));
             }
             for (at, claim) in filled {
                 if !matches!(replies.get(at), Some(Ok(Reply::Flag(true)))) {
