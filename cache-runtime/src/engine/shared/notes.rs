@@ -31,6 +31,8 @@ pub(crate) struct Note {
     pub(crate) hits: u64,
     /// When it last was.
     pub(crate) last_access: Nanos,
+    /// When its life was last extended by a hit.
+    slid: Nanos,
 }
 
 impl Default for Notes {
@@ -59,6 +61,20 @@ impl Notes {
             None if cells.is_empty() => {}
             None => room(&mut table).entry(Arc::clone(name)).or_default().cells = cells.into(),
         }
+    }
+
+    /// Whether a hit is to extend the entry's life now: not more often than `every`, in this process.
+    pub(crate) fn slides(&self, name: &Name, now: Nanos, every: Nanos) -> bool {
+        let mut table = self.shard(name).lock();
+        let note = match table.get_mut(name) {
+            Some(note) => note,
+            None => room(&mut table).entry(Arc::clone(name)).or_default(),
+        };
+        let due = note.slid == 0 || now.saturating_sub(note.slid) >= every;
+        if due {
+            note.slid = now.max(1);
+        }
+        due
     }
 
     /// Counts a hit.

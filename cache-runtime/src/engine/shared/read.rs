@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::Shared;
+use super::fill::lifetime;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
 use crate::clock::{after, alive_now, wall_ms};
@@ -20,9 +21,10 @@ use crate::engine::sink::Early;
 use crate::error::Error;
 use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
+use crate::policy::Jitter;
 use crate::record::Stored;
 use crate::shape::Cached;
-use crate::store::Listener;
+use crate::store::{Listener, Op};
 use crate::timer::Sleep;
 
 /// How long a waiter relies on being woken before it looks by itself; jittered, so that waiters spread.
@@ -149,11 +151,33 @@ impl Call<'_> {
     ) -> Option<S::Ret> {
         let stored = self.decode(shared, want, seen?, shape.handling())?;
         let ret = shape.revive(stored)?;
+        if self.site.options.sliding {
+            self.slide_shared(core, shared, want);
+        }
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
             shared.notes.touch(&want.name.entry, core.now());
         }
         Some(ret)
+    }
+
+    /// A hit extends the life by the ttl, in the background: nobody waits for it. A ttl that is known only from a load is not
+    /// known here, and such an entry does not slide.
+    fn slide_shared(&self, core: &Core, shared: &Shared, want: &Want) {
+        let options = &self.site.options;
+        let ttl = if options.dynamic_life { None } else { lifetime(core, options.life, Jitter::None).flatten() };
+        let Some(ttl) = ttl else { return };
+        let now = core.now();
+        if !shared.notes.slides(&want.name.entry, now, (ttl / 64).as_nanos() as u64) {
+            return;
+        }
+        let names = [&want.name.entry, &want.name.side].map(Arc::clone);
+        let mut ops: Vec<Op> = names.into_iter().map(|name| Op::Expire(name, Some(ttl))).collect();
+        ops.extend(want.cells().map(|cell| Op::Extend(Arc::clone(cell), Some(ttl))));
+        let store = Arc::clone(&shared.store);
+        shared.spawn(async move {
+            let _ = store.run(ops).await;
+        });
     }
 
     /// Leads, or waits for a load of this process.
