@@ -98,11 +98,8 @@ impl<'c> Call<'c> {
             Err(error) => return Self { held: None, site, tenant, refusal: Some(Refusal::NoCache(error)) },
         };
         let hurdles = held.core().hurdles();
-        let refusal = if hurdles == 0 {
-            None
-        } else {
-            Refusal::of(hurdles, tenant.is_some() || site.options.global_tenant)
-        };
+        let refusal =
+            if hurdles == 0 { None } else { Refusal::of(hurdles, tenant.is_some() || site.options.global_tenant) };
         Self { held: Some(held), site, tenant, refusal }
     }
 

@@ -173,7 +173,8 @@ impl Core {
                 max_items: function.site.options.capacity.unwrap_or(self.settings.bounds.max_items),
                 max_bytes: None,
             };
-            let store = Store::new(self.settings.engine, bounds, self.settings.prefix.len(), &self.evictions).map(Arc::new);
+            let store =
+                Store::new(self.settings.engine, bounds, self.settings.prefix.len(), &self.evictions).map(Arc::new);
             // The engine was compiled in when this cache was built with it.
             let store = store.unwrap_or_else(|_| unreachable!("the cache's own engine exists"));
             self.private.write().push(Arc::clone(&store));

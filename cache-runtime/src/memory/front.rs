@@ -160,7 +160,7 @@ impl Front {
     /// Notes that the map has answered a hit. `true`: the record deserves [a place](Self::admit).
     #[inline]
     pub(crate) fn found(&self, record: &Record) -> bool {
-        record.found(self.pass.load(Ordering::Relaxed)) % HITS_TO_PLACE == 0
+        record.found(self.pass.load(Ordering::Relaxed)).is_multiple_of(HITS_TO_PLACE)
     }
 
     /// Gives a record a place.

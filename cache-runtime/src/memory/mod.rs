@@ -201,10 +201,9 @@ impl Store {
         let evictions = Arc::clone(evictions);
         let map = match engine {
             #[cfg(feature = "quick_cache")]
-            Engine::QuickCache => Kind::Quick(Fronted {
-                table: quick::Quick::new(bounds, evictions),
-                front: Arc::clone(&front),
-            }),
+            Engine::QuickCache => {
+                Kind::Quick(Fronted { table: quick::Quick::new(bounds, evictions), front: Arc::clone(&front) })
+            }
             #[cfg(feature = "moka")]
             Engine::Moka => Kind::Moka(Fronted {
                 table: moka::Moka::new(bounds, evictions, Arc::clone(&front)),

@@ -191,7 +191,8 @@ impl Table for Quick {
         let mut left = Left::new();
         self.cache.insert_with_lifecycle(Owned { hash, record: Arc::clone(&record) }, (), &mut left);
         // What the new record took the place of has not been evicted; the new record itself may have been.
-        let evicted = left.iter().filter(|gone| gone.record.key() != &*key || Arc::ptr_eq(&gone.record, &record)).count();
+        let evicted =
+            left.iter().filter(|gone| gone.record.key() != &*key || Arc::ptr_eq(&gone.record, &record)).count();
         count(&self.evictions, evicted);
         left.into_iter().map(|held| held.record).collect()
     }
