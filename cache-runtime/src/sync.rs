@@ -1,5 +1,6 @@
-//! The synchronisation primitives of the concurrent core (`tags`, `flight`), so that a model checker can take their place.
-//! Built with the feature `shuttle`, every lock and atomic here becomes a scheduling point; see `model`.
+//! The synchronisation primitives of the concurrent core (`tags`, `flight`, and of `record` and `memory` what keeps from being
+//! served what is gone), so that a model checker can take their place. Built with the feature `shuttle`, every lock and atomic
+//! here becomes a scheduling point; see `model`.
 
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use parking_lot::Mutex;

@@ -162,7 +162,7 @@ impl Tenant {
 
 impl Call<'static> {
     /// A call on the scope's cache, else on the global one.
-    #[inline]
+    #[inline(always)]
     pub fn current(site: &'static Site) -> Self {
         if SCOPES.load(Ordering::Relaxed)
             && let Some(scoped) = Self::scoped(site)

@@ -201,9 +201,10 @@ pub struct EntryInfo {
     pub created: SystemTime,
     /// When it expires; `None`: never.
     pub expires: Option<SystemTime>,
-    /// How often this process was answered from it. Concurrent hits may be counted once; 0 with statistics off.
+    /// How often this process was answered from it; 0 with statistics off. Exact up to 128, but for concurrent hits, which may
+    /// be counted once; beyond, off by about a tenth, so that a hot entry is not written on every hit.
     pub hits: u64,
-    /// When this process last was.
+    /// When this process last was, to the millisecond.
     pub last_access: SystemTime,
     /// Bytes of key and value, roughly.
     pub bytes: u64,
