@@ -182,6 +182,29 @@ async fn ten_thousand_callers_of_a_dead_server_wait_for_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_is_not_tried_at_every_call() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = crate::server::Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port() };
+    let tries = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = tries.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            drop(stream);
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    let redis = open(Connect::to(super::server::server(crate::server::Topology::Standalone(endpoint)))).unwrap();
+    let start = now();
+    while start.elapsed() < Duration::from_secs(1) {
+        assert_eq!(kind(&redis).await, Err(ErrorKind::Unavailable));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // At 0, 50, 150, 350 and 750 ms, less a quarter at most, on two connections.
+    let tries = tries.load(std::sync::atomic::Ordering::SeqCst);
+    assert!((6..=14).contains(&tries), "{tries}");
+}
+
+#[tokio::test]
 async fn what_nobody_waits_for_any_more_leaves_the_connection_in_order() {
     let server = Redisd::start(&[]);
     let redis = server.open();

@@ -139,6 +139,11 @@ async fn a_server_that_is_away_is_not_listened_to_and_a_closed_cache_wakes_every
     let error = redis.listen(&name("b")).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(sleeps(&mut listener).await, "a dead server wakes again and again");
+    // What was published before it is subscribed again was not heard.
+    server.restart();
+    let heard = tokio::time::timeout(Duration::from_secs(10), listener.woken()).await;
+    assert!(heard.is_ok(), "it was not woken once it hears again");
+    assert_eq!(subscribers(&server, "a"), 1);
     redis.close().await;
     assert!(wakes(&mut listener).await);
     assert_eq!(redis.listen(&name("b")).await.err().unwrap().kind(), ErrorKind::Closed);
