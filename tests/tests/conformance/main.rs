@@ -9,7 +9,10 @@ macro_rules! everywhere {
     ($($(#[$doc:meta])* async fn $name:ident($on:ident: &On) $body:block)*) => {
         $(async fn $name($on: &crate::backend::On) $body)*
         everywhere! { @on memory = Memory: $($(#[$doc])* $name)* }
-        everywhere! { @on redis = Redis: $($(#[$doc])* $name)* }
+        everywhere! { @servers $($(#[$doc])* $name)* }
+    };
+    (@servers $($cases:tt)*) => {
+        everywhere! { @on redis = Redis: $($cases)* }
     };
     (@on $module:ident = $backend:ident: $($(#[$doc:meta])* $name:ident)*) => {
         mod $module {
@@ -24,9 +27,18 @@ macro_rules! everywhere {
     };
 }
 
+/// As [`everywhere!`], of backends that processes share. In a module of its own, beside the cases for all.
+macro_rules! on_servers {
+    ($($(#[$doc:meta])* async fn $name:ident($on:ident: &On) $body:block)*) => {
+        $(async fn $name($on: &crate::backend::On) $body)*
+        everywhere! { @servers $($(#[$doc])* $name)* }
+    };
+}
+
 mod backend;
 mod contention;
 mod counter;
 mod direct;
 mod group;
 mod hostile;
+mod read;

@@ -37,6 +37,9 @@ pub(super) struct Want {
     pub(super) form: Form,
     /// Cells that the entry has to depend on.
     pub(super) required: Vec<Name>,
+    /// Which of them is the function's own. An entry of this key and template that somebody else stored (a batch function, a
+    /// write-through by key, a direct call) depends on its storer's instead, as in memory.
+    pub(super) own: Option<Name>,
     /// Cells that it may depend on, as far as this process remembers.
     pub(super) noted: Vec<Name>,
 }
@@ -87,11 +90,10 @@ impl Want {
             (Codec::Json, false, Some(_)) => Form::Either,
             _ => Form::Whole,
         };
-        let mut want = Self { name, template: key.template(), form, required, noted: Vec::new() };
-        // Only where the value has tags that the arguments do not tell.
-        if call.site.options.result_tags {
-            want.remember(shared);
-        }
+        let own = Some(shared.function_cell(tenant, call.site));
+        let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new() };
+        // Of tags that only the value tells, and of an entry that somebody else stored.
+        want.remember(shared);
         want
     }
 
@@ -99,7 +101,7 @@ impl Want {
     pub(super) fn direct(shared: &Shared, key: &KeyWriter) -> Self {
         let name = super::names::entry(&shared.prefix, key.as_bytes());
         let mut want =
-            Self { name, template: key.template(), form: Form::Either, required: Vec::new(), noted: Vec::new() };
+            Self { name, template: key.template(), form: Form::Either, required: Vec::new(), own: None, noted: Vec::new() };
         want.remember(shared);
         want
     }
@@ -186,7 +188,8 @@ impl Seen {
                 Some(_) => return Verdict::Dead,
             }
         }
-        if want.required.iter().any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
+        let mut demanded = want.required.iter().filter(|cell| want.own.as_ref() != Some(cell));
+        if demanded.any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
             return Verdict::Dead;
         }
         if ask.is_empty() { Verdict::Live(Box::new(envelope)) } else { Verdict::Ask(ask) }

@@ -105,11 +105,16 @@ impl Shared {
         names::cell(&self.prefix, covers, tenant, text)
     }
 
+    /// The cell of a function.
+    pub(super) fn function_cell(&self, tenant: Option<&Tenant>, site: &Site) -> Name {
+        self.cell(Covers::Function, tenant, function_name(site).as_bytes())
+    }
+
     /// The cells that every entry of a function depends on, tags aside.
     pub(super) fn implicit_cells(&self, tenant: Option<&Tenant>, site: &Site, namespace: Option<&[u8]>) -> Vec<Name> {
         let mut cells = vec![
             self.cell(Covers::All, None, b""),
-            self.cell(Covers::Function, tenant, function_name(site).as_bytes()),
+            self.function_cell(tenant, site),
         ];
         if tenant.is_some() {
             cells.push(self.cell(Covers::Tenant, tenant, b""));
