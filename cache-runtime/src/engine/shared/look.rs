@@ -100,8 +100,14 @@ impl Want {
     /// The entry of a direct call, which knows nothing but its key.
     pub(super) fn direct(shared: &Shared, key: &KeyWriter) -> Self {
         let name = super::names::entry(&shared.prefix, key.as_bytes());
-        let mut want =
-            Self { name, template: key.template(), form: Form::Either, required: Vec::new(), own: None, noted: Vec::new() };
+        let mut want = Self {
+            name,
+            template: key.template(),
+            form: Form::Either,
+            required: Vec::new(),
+            own: None,
+            noted: Vec::new(),
+        };
         want.remember(shared);
         want
     }

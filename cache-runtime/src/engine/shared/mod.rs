@@ -112,10 +112,7 @@ impl Shared {
 
     /// The cells that every entry of a function depends on, tags aside.
     pub(super) fn implicit_cells(&self, tenant: Option<&Tenant>, site: &Site, namespace: Option<&[u8]>) -> Vec<Name> {
-        let mut cells = vec![
-            self.cell(Covers::All, None, b""),
-            self.function_cell(tenant, site),
-        ];
+        let mut cells = vec![self.cell(Covers::All, None, b""), self.function_cell(tenant, site)];
         if tenant.is_some() {
             cells.push(self.cell(Covers::Tenant, tenant, b""));
         }
