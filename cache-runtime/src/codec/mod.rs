@@ -14,10 +14,15 @@
 //! added.
 //!
 //! Not seen are: types behind an option that is absent, in a list that is empty, or in a variant that was not taken (the
-//! bytes have nothing of them that could be misread); what `#[serde(default)]` adds to a type with `tag`, `untagged` or
-//! `flatten` while the stored value has none of it; a changed meaning under the same names and kinds; and hand-written
-//! implementations that ask for the same and make something else of it. For those there is `version`. Renaming a type is
-//! seen, and is a miss.
+//! bytes have nothing of them that could be misread); fields of a flattened structure that `skip_serializing_if` left out; a
+//! changed meaning under the same names and kinds; and hand-written implementations that ask for the same and make
+//! something else of it. For those there is `version`. Renaming a type is seen, and is a miss.
+//!
+//! # A value that does not come back
+//!
+//! Some formats have no way to say what some values are: JSON and MessagePack say `Some(None)` as `None`, JSON says `NaN` as
+//! `null`, and an `untagged` type may come back as another variant. The shape of what was read back is compared with the
+//! shape of the value, and such a value is an error when it is written, not another value when it is read.
 //!
 //! # Limits
 //!

@@ -2,8 +2,9 @@
 //! limits that formats lack (depth of nesting, lists that claim to be long). It changes nothing that a type sees, but how
 //! much room a list says it needs.
 //!
-//! What the type asks for is its shape: two types that ask for the same in the same order cannot be told apart by any
-//! format, and a field that was added, removed, renamed, reordered or retyped makes the type ask for something else. The
+//! What the type asks for is its shape: two types that ask for the same in the same order get the same bytes each time, so
+//! that not even lengths and ends of lists need be noted, and a field that was added, removed, renamed, reordered or retyped
+//! makes the type ask for something else. The
 //! shape is that of the one value that is decoded: what is behind an option that is absent, in a list that is empty, or in
 //! a variant that was not taken is not asked for, and cannot mislead the decoding of those bytes either.
 //!
@@ -292,11 +293,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Recorded<'_, A> {
     #[inline(always)]
     fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         let seed = self.with(seed);
-        let element = self.inner.next_element_seed(seed)?;
-        if element.is_none() {
-            self.tape.mark(Mark::End);
-        }
-        Ok(element)
+        self.inner.next_element_seed(seed)
     }
 
     #[inline(always)]
@@ -311,11 +308,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Recorded<'_, A> {
     #[inline(always)]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
         let seed = self.with(seed);
-        let key = self.inner.next_key_seed(seed)?;
-        if key.is_none() {
-            self.tape.mark(Mark::End);
-        }
-        Ok(key)
+        self.inner.next_key_seed(seed)
     }
 
     #[inline(always)]

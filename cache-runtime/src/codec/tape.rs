@@ -45,7 +45,6 @@ pub(super) enum Mark {
     TupleVariant,
     StructVariant,
     Ignored,
-    End,
     Skipped,
 }
 
