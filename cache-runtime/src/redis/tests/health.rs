@@ -317,15 +317,17 @@ async fn a_name_that_leads_to_two_servers_never_mixes_their_values() {
     let (from, other) = if stored(&servers[0]).is_some() { (0, 1) } else { (1, 0) };
     let stamp = stored(&servers[from]).unwrap().split_off(5);
     servers[other].command_of::<()>(&[b"SET", b"e", &[b"wrong" as &[u8], &stamp].concat()]);
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = Vec::new();
     for _ in 0..40 {
         if let Ok(Reply::Bytes(value)) = &redis.run(vec![Op::Read(name("e"))]).await[0] {
-            seen.insert(value.clone());
+            seen.push(value.clone());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert!(seen.iter().flatten().all(|value| value == b"right"), "{seen:?}");
-    assert_eq!(seen.len(), 2, "the other server was never asked, or only it was");
+    // All connections lead to one server at a time, which may be the other one after each look at it.
+    let changes = seen.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!((1..=12).contains(&changes), "{changes}");
 }
 
 #[tokio::test]
