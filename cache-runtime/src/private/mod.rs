@@ -78,7 +78,7 @@ impl<'c> At<'c> {
     /// The cache cannot be used.
     pub async fn invalidate(&self, key: &KeyWriter) -> Result<(), Error> {
         match self.direct_shared()? {
-            Some(direct) => direct.delete(std::slice::from_ref(key)).await.map(drop),
+            Some(direct) => direct.invalidate_keys(std::slice::from_ref(key)).await,
             None => self.invalidate_now(key),
         }
     }

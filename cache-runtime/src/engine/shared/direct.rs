@@ -236,12 +236,17 @@ impl Direct<'_> {
         } else {
             Vec::new()
         };
+        self.invalidate_keys(keys).await?;
+        Ok(wants.iter().zip(&seen).filter(|(want, seen)| Self::is_live(seen, want)).count() as u64)
+    }
+
+    /// Drops entries, whatever they are. One round trip.
+    pub(crate) async fn invalidate_keys(&self, keys: &[KeyWriter]) -> Result<(), Error> {
         let mut what = Invalidation::default();
         for key in keys {
             self.shared.push_entry(key.as_bytes(), &mut what);
         }
-        self.shared.invalidate(what).await?;
-        Ok(wants.iter().zip(&seen).filter(|(want, seen)| Self::is_live(seen, want)).count() as u64)
+        self.shared.invalidate(what).await.map(drop)
     }
 
     /// Takes the value out: of several concurrent callers one gets it.
