@@ -348,8 +348,11 @@ fn bound_parameter(local: &syn::Local, params: &mut [Param], self_ident: &mut Op
     let Some(init) = &local.init else { return false };
     let source = match &*init.expr {
         Expr::Path(path) => path.path.get_ident().cloned(),
-        Expr::Block(block) => match block.block.stmts.last() {
-            Some(Stmt::Expr(Expr::Path(path), None)) => path.path.get_ident().cloned(),
+        // `let PATTERN = { let __arg1 = __arg1; __arg1 };` and not a body that ends with a parameter.
+        Expr::Block(block) => match block.block.stmts.as_slice() {
+            [Stmt::Local(_), Stmt::Expr(Expr::Path(path), None)] => {
+                path.path.get_ident().filter(|source| source.to_string().starts_with("__arg")).cloned()
+            }
             _ => None,
         },
         _ => None,

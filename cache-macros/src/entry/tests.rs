@@ -143,6 +143,36 @@ fn boxed_future_of_async_trait_is_seen_through() {
 }
 
 #[test]
+fn a_boxed_body_that_ends_with_a_parameter_is_no_binding() {
+    let text = expanded(
+        "cache_read",
+        quote!(key = "x:<id>", skip(self)),
+        quote!(
+            fn get<'life0, 'async_trait>(
+                &'life0 self,
+                id: u64,
+            ) -> ::core::pin::Pin<Box<dyn ::core::future::Future<Output = u64> + ::core::marker::Send + 'async_trait>>
+            where
+                'life0: 'async_trait,
+                Self: 'async_trait,
+            {
+                Box::pin(async move {
+                    let __self = self;
+                    let id = id;
+                    let __ret: u64 = {
+                        let _ = __self;
+                        id
+                    };
+                    __ret
+                })
+            }
+        ),
+    );
+    contains(&text, quote!(let __self = self; let id = id; let site:));
+    contains(&text, quote!(w.part(&id);));
+}
+
+#[test]
 fn verbs_drop_generics_that_they_do_not_mention() {
     let text = expanded(
         "cache_read",

@@ -36,9 +36,12 @@ macro_rules! on_servers {
 }
 
 mod backend;
+mod batch;
+mod companion;
 mod contention;
 mod counter;
 mod direct;
 mod group;
 mod hostile;
 mod read;
+mod write;

@@ -247,6 +247,11 @@ mod kept {
         db.find(id).await
     }
 
+    #[cache_read(key = "tagged:<id>", tags = ["rows"], namespace = "n", skip(db))]
+    pub(super) async fn tagged(db: &Source, id: u64) -> Row {
+        db.row(id).await
+    }
+
     #[cache_read(key = "none:short:<id>", ttl = "1h", ttl_none = "100s", skip(db))]
     pub(super) async fn none_for_less(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
         db.try_find(id).await
@@ -439,6 +444,23 @@ everywhere! {
                 })
                 .await;
             assert_eq!(db.loads(), 4 + 11);
+        }
+    }
+
+    /// A10 P1: what was set by hand under a function's key is its entry if it has the function's tags. One that lacks a tag
+    /// would outlive a write of that tag: a server's is a miss, memory takes the caller's word.
+    async fn an_entry_by_hand_needs_its_readers_tags(on: &On) {
+        let (cache, db) = (&on.cache, Source::new());
+        cache.set("tagged:1", Row::fresh(9)).tags(["rows", "more"]).namespace("n").await.unwrap();
+        assert_eq!(kept::tagged(&db, 1).await, Row::fresh(9));
+        assert_eq!(kept::tagged(&db, 1).await, Row::fresh(9));
+        assert_eq!(db.loads(), 0);
+        cache.invalidate("more").await.unwrap();
+        assert_eq!(kept::tagged(&db, 1).await, Row::fresh(1), "it has tags of its own as well");
+        cache.set("tagged:2", Row::fresh(9)).namespace("n").await.unwrap();
+        cache.set("tagged:3", Row::fresh(9)).tags(["rows"]).await.unwrap();
+        for id in [2, 3] {
+            assert_eq!(kept::tagged(&db, id).await == Row::fresh(id), on.is_shared());
         }
     }
 
