@@ -223,11 +223,15 @@ impl Outbox {
         let _ = started;
     }
 
+    /// Ends the attempts in the background: whoever waits for background work would wait for the server, too.
+    pub(crate) fn retire(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     /// Tries once more, and then no more. Returns whether everything was delivered.
     pub(crate) async fn close(&self) -> bool {
-        let delivered = self.is_empty() || self.flush().await;
-        self.closed.store(true, Ordering::SeqCst);
-        delivered
+        self.retire();
+        self.is_empty() || self.flush().await
     }
 
     /// Delivers what is kept. Returns whether nothing is left.
