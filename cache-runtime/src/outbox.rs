@@ -209,24 +209,29 @@ impl Outbox {
         if self.running.swap(true, Ordering::SeqCst) {
             return;
         }
-        let running = Running(Arc::clone(self));
+        let mut running = Running { outbox: Arc::clone(self), ended: false };
         let started = background.spawn(async move {
-            let outbox = &running.0;
             let mut pause = PAUSES.0;
-            while !outbox.is_empty() && !outbox.closed.load(Ordering::SeqCst) && !outbox.flush().await {
-                Sleep::until(after(alive_now(), pause)).await;
-                pause = (pause * 2).min(PAUSES.1);
+            while !running.is_done() {
+                if !running.outbox.flush().await {
+                    Sleep::until(after(alive_now(), pause)).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
             }
         });
         // Without a runtime the next call tries again: the closure, and with it `running`, was dropped.
         let _ = started;
     }
 
+    /// Ends the attempts in the background: whoever waits for background work would wait for the server, too.
+    pub(crate) fn retire(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     /// Tries once more, and then no more. Returns whether everything was delivered.
     pub(crate) async fn close(&self) -> bool {
-        let delivered = self.is_empty() || self.flush().await;
-        self.closed.store(true, Ordering::SeqCst);
-        delivered
+        self.retire();
+        self.is_empty() || self.flush().await
     }
 
     /// Delivers what is kept. Returns whether nothing is left.
@@ -251,11 +256,31 @@ impl Outbox {
 }
 
 /// The one task that delivers.
-struct Running(Arc<Outbox>);
+struct Running {
+    outbox: Arc<Outbox>,
+    ended: bool,
+}
+
+impl Running {
+    /// Whether nothing is left to do. Decided while nobody can add anything: what is kept afterwards starts another task,
+    /// rather than relying on one that is about to end.
+    fn is_done(&mut self) -> bool {
+        let outbox = &self.outbox;
+        let _kept = outbox.kept.lock();
+        if outbox.is_empty() || outbox.closed.load(Ordering::SeqCst) {
+            outbox.running.store(false, Ordering::SeqCst);
+            self.ended = true;
+        }
+        self.ended
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.store(false, Ordering::SeqCst);
+        // Another one may be at work by now.
+        if !self.ended {
+            self.outbox.running.store(false, Ordering::SeqCst);
+        }
     }
 }
 

@@ -184,6 +184,9 @@ impl Cache {
     ///
     /// An invalidation could not be delivered to a shared backend: what it covers is there until it expires.
     pub async fn close(&self) -> Result<(), Error> {
+        if let Some(shared) = &self.core.shared {
+            shared.outbox.retire();
+        }
         self.core.background.drain().await;
         self.core.close();
         let Some(shared) = &self.core.shared else { return Ok(()) };

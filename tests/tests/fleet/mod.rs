@@ -182,7 +182,9 @@ impl Fleet {
     /// Runs a command on the server, past all proxies.
     pub async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| drop(command.arg(word)));
+        for word in words {
+            command.arg(word);
+        }
         within(words[0], command.query_async(&mut self.admin.clone())).await.unwrap()
     }
 
