@@ -27,6 +27,21 @@ struct Inner {
 }
 
 /// The kinds of [`Error`], for `match`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// use cache_runtime::ErrorKind;
+///
+/// cache.set("name", "Ada".to_owned()).await?;
+/// match cache.incr("name", 1).await {
+///     Ok(count) => println!("{count}"),
+///     Err(error) if error.kind() == ErrorKind::WrongType => println!("not a counter"),
+///     Err(error) if error.is_retryable() => println!("later, perhaps: {error}"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -38,15 +53,16 @@ pub enum ErrorKind {
     InvalidTenant,
     /// Tenant isolation is enforced and no tenant is in scope.
     TenantRequired,
-    /// A duration is zero or too long to be represented.
+    /// A time to live is no duration, negative, zero, or too long to be represented.
     InvalidTtl,
     /// The value under the key is not a counter, or the counter would overflow.
     WrongType,
     /// A value could not be encoded, or bytes could not be decoded.
     Codec,
-    /// A value is heavier than the whole store.
+    /// A value is heavier than the whole store, or takes more than 64 MiB on a shared backend.
     TooLarge,
-    /// The backend cannot be reached, is loading its data, or did not answer in time. Worth a retry.
+    /// The backend cannot be reached, is loading its data, or did not answer in time; or an invalidation of this process has
+    /// not reached it yet. Worth a retry.
     Unavailable,
     /// The server refused who we are or what we do: a wrong user or password, or a rule (`NOAUTH`, `WRONGPASS`, `NOPERM`).
     Denied,
@@ -80,12 +96,27 @@ impl Error {
     }
 
     /// The kind, for `match`.
+    ///
+    /// ```
+    /// use cache_runtime::{ErrorKind, IntoTtl};
+    ///
+    /// assert_eq!("5mins".into_ttl().unwrap_err().kind(), ErrorKind::InvalidTtl);
+    /// ```
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
     /// Whether the same call may succeed later without a change of program or configuration.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.close().await?;
+    /// let error = cache.ping().await.unwrap_err();
+    /// assert!(!error.is_retryable()); // it stays closed
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.inner.kind, ErrorKind::Unavailable | ErrorKind::ReadOnly | ErrorKind::Full)

@@ -88,7 +88,126 @@ pub mod __fuzz {
     }
 }
 
-pub use cache_macros::{KeyPart, cache_read, cache_write, key, memoize, resource};
+/// Makes a type of yours usable in keys.
+///
+/// ```
+/// use cache_runtime::{KeyPart, key};
+///
+/// #[derive(KeyPart)]
+/// struct UserId(u64);
+///
+/// #[derive(KeyPart)]
+/// enum View {
+///     Short,
+///     #[key(rename = "page")]
+///     Page(u32),
+/// }
+///
+/// let (id, short, third) = (UserId(42), View::Short, View::Page(3));
+/// assert_eq!(key!("user:<id>:<short>").as_str(), "user:42:Short");
+/// assert_ne!(key!("user:<id>:<third>"), key!("user:<id>:<short>"));
+/// ```
+pub use cache_macros::KeyPart;
+/// Caches what an async function returns.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use cache_runtime::Cache;
+/// # #[derive(Debug)] struct DbError;
+/// # impl From<cache_runtime::Error> for DbError { fn from(_: cache_runtime::Error) -> Self { Self } }
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)] struct User { org_id: u64 }
+/// # struct Db;
+/// # impl Db { async fn fetch(&self, id: u64) -> Result<User, DbError> { Ok(User { org_id: id / 10 }) } }
+/// use cache_runtime::cache_read;
+///
+/// #[cache_read(key = "user:<user_id>", ttl = "5m", tags = ["org:<result.org_id>"], skip(db))]
+/// async fn get_user(db: &Db, user_id: u64) -> Result<User, DbError> {
+///     db.fetch(user_id).await
+/// }
+/// # let (cache, db) = (Cache::memory(), Db);
+/// # cache.scope(async {
+/// get_user(&db, 42).await?;
+/// get_user(&db, 42).await?;
+/// assert_eq!(get_user::stats().loads, 1);
+///
+/// get_user::invalidate(42).await?; // the companion: one verb of several
+/// assert!(get_user::peek(42).await?.is_none());
+/// # Ok::<_, DbError>(()) }).await }).unwrap();
+/// ```
+pub use cache_macros::cache_read;
+/// Makes cached values invalid after an async function that changes data.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use cache_runtime::Cache;
+/// # #[derive(Debug)] struct DbError;
+/// # #[derive(Default)] struct Db(std::sync::atomic::AtomicU64);
+/// # impl Db {
+/// #     async fn age(&self, _: u64) -> Result<u64, DbError> { Ok(self.0.load(std::sync::atomic::Ordering::Relaxed)) }
+/// #     async fn set_age(&self, _: u64, age: u64) -> Result<(), DbError> { self.0.store(age, std::sync::atomic::Ordering::Relaxed); Ok(()) }
+/// # }
+/// use cache_runtime::{cache_read, cache_write};
+///
+/// #[cache_read(key = "age:<user_id>", tags = ["user:<user_id>"], skip(db))]
+/// async fn get_age(db: &Db, user_id: u64) -> Result<u64, DbError> {
+///     db.age(user_id).await
+/// }
+///
+/// #[cache_write(tags = ["user:<user_id>"], recache = [get_age(db, user_id)])]
+/// async fn set_age(db: &Db, user_id: u64, age: u64) -> Result<(), DbError> {
+///     db.set_age(user_id, age).await
+/// }
+/// # let (cache, db) = (Cache::memory(), Db::default());
+/// # cache.scope(async {
+/// assert_eq!(get_age(&db, 42).await?, 0);
+/// set_age(&db, 42, 36).await?;
+/// assert_eq!(get_age(&db, 42).await?, 36);
+/// # Ok::<_, DbError>(()) }).await }).unwrap();
+/// ```
+pub use cache_macros::cache_write;
+/// Makes a key of variables in scope, in which no value can leave its place.
+///
+/// ```
+/// use cache_runtime::key;
+///
+/// let (user_id, lang) = (42, "a:b");
+/// assert_eq!(key!("user:<user_id>:<lang>").as_str(), "user:42:a%3Ab");
+/// assert_eq!(key!("user:<0>:<lang>", user_id, lang = "en").as_str(), "user:42:en");
+/// ```
+pub use cache_macros::key;
+/// Keeps results in this process without serialization, of functions that are async and those that are not.
+///
+/// ```
+/// use cache_runtime::{Cache, memoize};
+///
+/// #[memoize(ttl = "forever", capacity = 1000)]
+/// fn fibonacci(n: u64) -> u64 {
+///     if n < 2 { n } else { fibonacci(n - 1) + fibonacci(n - 2) }
+/// }
+///
+/// let cache = Cache::memory();
+/// assert_eq!(cache.scope_blocking(|| fibonacci(90)), 2_880_067_194_370_816_120);
+/// assert_eq!(cache.stats().loads, 91);
+/// ```
+pub use cache_macros::memoize;
+/// Declares names for tags and keys that the compiler checks.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// use cache_runtime::resource;
+///
+/// resource! {
+///     /// A user, by id.
+///     pub user("user", user_id: u64);
+/// }
+///
+/// cache.set(user(42).suffix("name"), "Ada".to_owned()).tags([user(42)]).await?;
+/// cache.invalidate(user(42)).await?;
+/// assert!(!cache.exists("user:name:42").await?);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
+pub use cache_macros::resource;
 
 pub use cache::Cache;
 pub use cache::builder::Builder;

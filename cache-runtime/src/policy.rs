@@ -5,6 +5,17 @@ use std::time::Duration;
 use crate::clock::{FOREVER, Nanos, after};
 
 /// A named time to live, set per cache (`CACHE_TTL_SHORT`, `CACHE_TTL_DEFAULT`, `CACHE_TTL_LONG`).
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::time::Duration;
+/// use cache_runtime::{Cache, Ttl};
+///
+/// let cache = Cache::builder().ttl_short(Duration::from_secs(10)).build().await?;
+/// cache.set("k", 1_u64).ttl(Ttl::Short).await?;
+/// assert!(cache.ttl("k").await?.and_then(|left| left.duration()) <= Some(Duration::from_secs(10)));
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum Ttl {
@@ -21,6 +32,18 @@ pub enum Ttl {
 ///
 /// Made from a [`Duration`], a [`Ttl`], whole seconds, or text such as `"5m"` and `"forever"` where a call takes
 /// `impl IntoTtl`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// use std::time::Duration;
+/// use cache_runtime::Lifetime;
+///
+/// let life = |weekend: bool| if weekend { Lifetime::Forever } else { Lifetime::For(Duration::from_secs(60)) };
+/// cache.set("k", 1_u64).ttl(life(true)).await?;
+/// assert_eq!(Lifetime::default(), Lifetime::Bucket(cache_runtime::Ttl::Default));
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
     /// The cache's own setting.

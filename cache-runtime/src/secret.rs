@@ -5,6 +5,14 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
 /// A password or key. Its `Debug` and `Display` are `***`; only [`expose`](Self::expose) gives the text.
+///
+/// ```
+/// use cache_runtime::Secret;
+///
+/// let password = Secret::new("hunter2");
+/// assert_eq!(format!("{password} {password:?}"), "*** ***");
+/// assert_eq!(password.expose(), "hunter2");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

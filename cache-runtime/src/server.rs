@@ -7,6 +7,17 @@ use std::path::PathBuf;
 use crate::secret::Secret;
 
 /// A Redis or Valkey installation and how to log in.
+///
+/// ```
+/// use cache_runtime::{Backend, CacheConfig, Topology};
+///
+/// let url = Some("rediss://app:secret@cache.internal:6380/3".into());
+/// let Backend::Redis(server) = (CacheConfig { url, ..CacheConfig::default() }).resolve()?.backend else { panic!() };
+/// assert!(server.tls && matches!(server.topology, Topology::Standalone(_)));
+/// assert_eq!((server.username.as_deref(), server.database), (Some("app"), 3));
+/// assert_eq!(server.to_string(), "rediss://app:***@cache.internal:6380/3");
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// Which machines, and how they work together.
@@ -22,6 +33,18 @@ pub struct Server {
 }
 
 /// Machines, and how they work together.
+///
+/// ```
+/// use cache_runtime::{Backend, CacheConfig, Topology};
+///
+/// let url = Some("redis+sentinel://one,two/mymaster/0".into());
+/// let Backend::Redis(server) = (CacheConfig { url, ..CacheConfig::default() }).resolve()?.backend else { panic!() };
+/// match server.topology {
+///     Topology::Sentinel { sentinels, master } => assert_eq!((sentinels.len(), master.as_str()), (2, "mymaster")),
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Topology {
@@ -41,6 +64,13 @@ pub enum Topology {
 }
 
 /// A host and a port.
+///
+/// ```
+/// use cache_runtime::Endpoint;
+///
+/// assert_eq!(Endpoint { host: "cache.internal".into(), port: 6379 }.to_string(), "cache.internal:6379");
+/// assert_eq!(Endpoint { host: "::1".into(), port: 6379 }.to_string(), "[::1]:6379");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// A name or an address; an IPv6 address is without brackets.
@@ -50,6 +80,20 @@ pub struct Endpoint {
 }
 
 /// The files that an encrypted connection uses, all PEM.
+///
+/// ```
+/// use cache_runtime::CacheConfig;
+///
+/// let config = CacheConfig {
+///     url: Some("rediss://cache.internal".into()),
+///     tls_ca: Some("/etc/ssl/our-ca.pem".into()),
+///     ..CacheConfig::default()
+/// };
+/// let files = config.resolve()?.tls;
+/// assert_eq!(files.ca.as_deref(), Some("/etc/ssl/our-ca.pem".as_ref()));
+/// assert!(files.cert.is_none());
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsFiles {

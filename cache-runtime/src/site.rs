@@ -14,6 +14,17 @@ use crate::policy::{Jitter, Lifetime, Ttl};
 pub const UNKNOWN: &str = "*";
 
 /// What an attribute makes of a function.
+///
+/// ```
+/// use cache_runtime::{SiteKind, catalogue, memoize};
+///
+/// #[memoize]
+/// fn double(n: u64) -> u64 {
+///     n * 2
+/// }
+///
+/// assert_eq!(catalogue().functions()[0].kind(), SiteKind::Memoize);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SiteKind {

@@ -187,6 +187,23 @@ fn upper(index: usize) -> u64 {
 }
 
 /// How long a function's own body took, over all loads so far.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use cache_runtime::{Cache, cache_read};
+/// #[cache_read(key = "price:<id>")]
+/// async fn price(id: u64) -> u64 {
+///     id * 10
+/// }
+///
+/// Cache::memory().scope(async {
+///     price(1).await;
+///     let latency = price::stats().latency;
+///     assert_eq!(latency.count, 1);
+///     assert!(latency.p50 <= latency.p99 && latency.p99 <= latency.max);
+/// }).await;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Latency {
@@ -203,6 +220,24 @@ pub struct Latency {
 }
 
 /// What the cache did for one annotated function, since the cache was built. See `get_user::stats()`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use cache_runtime::{Cache, cache_read};
+/// #[cache_read(key = "price:<id>")]
+/// async fn price(id: u64) -> u64 {
+///     id * 10
+/// }
+///
+/// Cache::memory().scope(async {
+///     price(1).await;
+///     price(1).await;
+///     let stats = price::stats();
+///     assert_eq!((stats.hits, stats.misses, stats.loads), (1, 1, 1));
+///     println!("{stats}");
+/// }).await;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FunctionStats {
@@ -214,7 +249,7 @@ pub struct FunctionStats {
     pub loads: u64,
     /// Callers that shared somebody else's load.
     pub coalesced: u64,
-    /// Calls answered with a value past its ttl, as `stale` allows.
+    /// Calls answered with a value past its ttl, as `stale` allows; 0, since this version does not have it.
     pub stale: u64,
     /// Loads that returned `Err`.
     pub errors: u64,
@@ -238,6 +273,11 @@ pub struct FunctionStats {
 
 impl FunctionStats {
     /// Share of calls answered from the cache, 0.0 to 1.0; 0.0 before the first call.
+    ///
+    /// ```
+    /// let stats = cache_runtime::FunctionStats::default();
+    /// assert_eq!(stats.hit_rate(), 0.0); // nobody called it
+    /// ```
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         let calls = self.hits + self.misses;

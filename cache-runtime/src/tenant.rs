@@ -30,6 +30,15 @@ pub struct Tenant(Arc<str>);
 impl Tenant {
     /// The tenant called `id`.
     ///
+    /// ```
+    /// use cache_runtime::{ErrorKind, Tenant};
+    ///
+    /// let tenant = Tenant::new("org-123")?;
+    /// assert_eq!(tenant, "org-123".parse()?);
+    /// assert_eq!(Tenant::new("org:123").unwrap_err().kind(), ErrorKind::InvalidTenant);
+    /// # Ok::<(), cache_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidTenant`] if `id` is empty, longer than 64 characters, or has a character outside of

@@ -22,11 +22,42 @@ use crate::store::SharedStore;
 ///
 /// ```
 /// # async fn example() -> Result<(), cache_runtime::Error> {
-/// let cache = cache_runtime::Cache::builder().url("mem://").prefix("shop").max_items(1_000).build().await?;
-/// assert_eq!(cache.info().await?.prefix, "shop:v1");
+/// use std::time::Duration;
+/// use cache_runtime::{Cache, Ttl};
+///
+/// let cache = Cache::builder()
+///     .url("mem://")
+///     .prefix("shop")
+///     .version("v2")
+///     .ttl_short(Duration::from_secs(10))
+///     .max_items(1_000)
+///     .stats(true)
+///     .build()
+///     .await?;
+/// assert_eq!(cache.info().await?.prefix, "shop:v2");
+/// cache.set("k", 1_u64).ttl(Ttl::Short).await?;
 /// # Ok(())
 /// # }
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+/// ```
+///
+/// On Redis:
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cache_runtime::Error> {
+/// use std::time::Duration;
+/// use cache_runtime::{Cache, Codec};
+///
+/// let cache = Cache::builder()
+///     .url("redis://localhost:6379")
+///     .prefix("shop")
+///     .pool_size(4)
+///     .response_timeout(Duration::from_millis(200))
+///     .codec(Codec::Json)
+///     .build()
+///     .await?;
+/// cache_runtime::init(cache)?;
+/// # Ok(()) }
 /// ```
 #[must_use = "nothing is built before `build`"]
 #[derive(Clone, Default)]
@@ -58,7 +89,7 @@ macro_rules! set {
 
 impl Builder {
     set! {
-        /// Where entries are kept: `mem://`, `redis://..`, `hybrid+redis://..`. Default: `CACHE_URL`, then `REDIS_URL`, else memory.
+        /// Where entries are kept: `mem://`, `redis://..` and its kin. Default: `CACHE_URL`, then `REDIS_URL`, else memory.
         url(impl Into<String>) => url;
         /// First part of every key. Default `svc`.
         prefix(impl Into<String>) => prefix;
@@ -84,7 +115,7 @@ impl Builder {
         stats(bool) => stats;
         /// Refuse access without a tenant. Default false.
         enforce_tenant_isolation(bool) => enforce_tenant_isolation;
-        /// Connections to a shared backend.
+        /// Connections to each server of a shared backend, which all callers share. Default 2.
         pool_size(u32) => pool_size;
         /// How long connecting to a server may take. Default 1 s.
         connect_timeout(Duration) => connect_timeout;
@@ -107,23 +138,52 @@ impl Builder {
         encryption_key(impl Into<Secret>) => encryption_key;
         /// The key before that one, which still decrypts.
         encryption_key_previous(impl Into<Secret>) => encryption_key_previous;
-        /// The map that keeps entries in memory.
+        /// The map that keeps entries in memory; on a shared backend, what `memoize` keeps.
         engine(Engine) => engine;
     }
 
-    /// Memory in front of Redis, whatever the URL's scheme says.
+    /// Memory in front of Redis, whatever the URL's scheme says. Not in this version: [`build`](Self::build) refuses `true`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::{Cache, ErrorKind};
+    ///
+    /// let error = Cache::builder().ignore_env().hybrid(true).build().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config); // there is no Redis to stand in front of
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn hybrid(mut self, hybrid: bool) -> Self {
         self.hybrid = Some(hybrid);
         self
     }
 
     /// Settings that were read from a file. Code and environment win over them.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::{Cache, CacheConfig};
+    ///
+    /// let file: CacheConfig = serde_json::from_str(r#"{ "prefix": "shop", "max_items": 500 }"#).unwrap();
+    /// let cache = Cache::builder().config(file).max_items(1_000).ignore_env().build().await?;
+    /// let info = cache.info().await?;
+    /// assert_eq!((info.prefix.as_str(), info.max_items), ("shop:v1", 1_000));
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn config(mut self, file: CacheConfig) -> Self {
         self.file = file;
         self
     }
 
     /// Does not look at the environment.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::Cache;
+    ///
+    /// let cache = Cache::builder().ignore_env().build().await?;
+    /// assert_eq!(cache.info().await?.backend, "memory"); // whatever `CACHE_URL` says
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn ignore_env(mut self) -> Self {
         self.ignore_env = true;
         self
@@ -152,6 +212,18 @@ impl Builder {
     }
 
     /// The cache.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::{Cache, ErrorKind};
+    ///
+    /// let cache = Cache::builder().url("mem://").build().await?;
+    /// cache.ping().await?;
+    ///
+    /// let error = Cache::builder().url("mem://somewhere").build().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -191,15 +263,29 @@ impl Builder {
 
 impl Cache {
     /// A builder. See [`Builder`].
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let cache = cache_runtime::Cache::builder().url("mem://").max_items(1_000).build().await?;
+    /// assert_eq!(cache.info().await?.max_items, 1_000);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn builder() -> Builder {
         Builder::default()
     }
 
     /// The cache that the environment describes: `CACHE_URL`, then `REDIS_URL`, else memory.
     ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), cache_runtime::Error> {
+    /// // CACHE_URL=redis://localhost:6379 CACHE_PREFIX=shop
+    /// cache_runtime::init(cache_runtime::Cache::from_env().await?)?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] names the variable that cannot be used.
+    /// [`ErrorKind::Config`] names the variable that cannot be used; else as [`Builder::build`].
     pub async fn from_env() -> Result<Self, Error> {
         Self::builder().build().await
     }
@@ -218,12 +304,20 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Config`] names the setting that cannot be used.
+    /// [`ErrorKind::Config`] names the setting that cannot be used; else as [`Builder::build`].
     pub async fn from_config(config: CacheConfig) -> Result<Self, Error> {
         Self::builder().ignore_env().config(config).build().await
     }
 
     /// A memory cache with the default settings, whatever the environment says.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).await?;
+    /// assert_eq!(cache.get::<u64>("k").await?, Some(1));
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn memory() -> Self {
         Self::builder().ignore_env().build_now().unwrap_or_else(|_| unreachable!("the defaults are usable"))

@@ -23,6 +23,19 @@ pub fn catalogue() -> Catalogue {
 }
 
 /// See [`catalogue`].
+///
+/// ```
+/// use cache_runtime::{cache_read, catalogue};
+///
+/// #[cache_read(key = "price:<id>", ttl = "5m")]
+/// async fn price(id: u64) -> u64 {
+///     id * 10
+/// }
+///
+/// let catalogue = catalogue();
+/// assert_eq!(catalogue.functions().len(), 1);
+/// assert!(catalogue.to_string().contains("key price:<id>  ttl 5m")); // for people
+/// ```
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     functions: Vec<Function>,
@@ -30,6 +43,36 @@ pub struct Catalogue {
 }
 
 /// One annotated function.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::{Cache, SiteKind, cache_read, cache_write, catalogue};
+///
+/// #[cache_read(key = "price:<id>", ttl = "5m", tags = ["prices"])]
+/// async fn price(id: u64) -> u64 {
+///     id * 10
+/// }
+///
+/// #[cache_write(tags = ["prices"], recache = [price(id)])]
+/// async fn set_price(id: u64) {}
+///
+/// let all = catalogue();
+/// for function in all.functions() {
+///     println!("{} at {}:{} in {}", function.path(), function.file(), function.line(), function.module());
+/// }
+/// let [read, write] = all.functions() else { panic!("there are two functions") };
+///
+/// assert_eq!((read.name(), read.kind()), ("price", SiteKind::Read));
+/// assert_eq!((read.key().as_deref(), read.ttl().as_str()), (Some("price:<id>"), "5m"));
+/// assert_eq!((read.tags(), read.value()), (["prices"].as_slice(), Some("u64")));
+/// assert_eq!((write.key(), write.recaches()), (None, ["price"].as_slice()));
+///
+/// Cache::memory().scope(async {
+///     price(1).await;
+///     assert_eq!(read.stats().loads, 1);
+/// }).await;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Function(&'static Site);
 
@@ -124,12 +167,29 @@ impl fmt::Display for Function {
 
 impl Catalogue {
     /// The functions.
+    ///
+    /// ```
+    /// use cache_runtime::{SiteKind, catalogue};
+    ///
+    /// let catalogue = catalogue();
+    /// let writes = catalogue.functions().iter().filter(|function| function.kind() == SiteKind::Write);
+    /// assert_eq!(writes.count(), 0); // there are no functions in this example
+    /// ```
     #[must_use]
     pub fn functions(&self) -> &[Function] {
         &self.functions
     }
 
     /// Declares a tag that writes here may invalidate although no function here carries it: another service does.
+    ///
+    /// ```
+    /// # use cache_runtime::{cache_write, catalogue};
+    /// #[cache_write(tags = ["invoice:<id>"])] // another service caches invoices
+    /// async fn pay(id: u64) {}
+    ///
+    /// assert_eq!(catalogue().problems().len(), 1);
+    /// assert!(catalogue().allow("invoice:<id>").problems().is_empty());
+    /// ```
     #[must_use]
     pub fn allow(mut self, tag: impl AsRef<str>) -> Self {
         self.allowed.insert(anonymous(tag.as_ref()));
@@ -144,6 +204,20 @@ impl Catalogue {
     /// - Two templates can make the same key text: `user:<a>:<b>` and `user:profile:<id>`. They never see each other's
     ///   values, but drop each other's entries.
     /// - A write-through names a key (`put = "user:<user_id>"`) whose reader has tags: its entry would not have them.
+    ///
+    /// ```
+    /// # use cache_runtime::{cache_read, cache_write, catalogue};
+    /// #[cache_read(key = "user:<id>")]
+    /// async fn get_user(id: u64) -> u64 {
+    ///     id
+    /// }
+    ///
+    /// #[cache_write(tags = ["usr:<id>"])]
+    /// async fn rename(id: u64) {}
+    ///
+    /// let problems = catalogue().problems().to_string();
+    /// assert!(problems.contains("invalidates the tag `usr:<id>`, which no cached function carries"));
+    /// ```
     #[must_use]
     pub fn problems(&self) -> Problems {
         let mut found = Vec::new();
@@ -267,6 +341,21 @@ impl fmt::Display for Catalogue {
 }
 
 /// What a [`Problem`] is about.
+///
+/// ```
+/// # use cache_runtime::cache_write;
+/// use cache_runtime::{ProblemKind, catalogue};
+///
+/// #[cache_write(tags = ["invoice:<id>"])]
+/// async fn pay(id: u64) {}
+///
+/// for problem in catalogue().problems() {
+///     match problem.kind() {
+///         ProblemKind::TagNobodyCarries => println!("misspelt? {problem}"),
+///         _ => panic!("{problem}"),
+///     }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProblemKind {
@@ -281,6 +370,16 @@ pub enum ProblemKind {
 }
 
 /// One thing that is wrong.
+///
+/// ```
+/// # use cache_runtime::{ProblemKind, cache_write, catalogue};
+/// #[cache_write(tags = ["invoice:<id>"])]
+/// async fn pay(id: u64) {}
+///
+/// let problems = catalogue().problems();
+/// assert_eq!(problems[0].kind(), ProblemKind::TagNobodyCarries);
+/// assert_eq!(problems[0].function().name(), "pay");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Problem {
     kind: ProblemKind,
@@ -309,6 +408,14 @@ impl fmt::Display for Problem {
 }
 
 /// What is wrong. Empty in a sound program; reads as a list.
+///
+/// ```
+/// let problems = cache_runtime::catalogue().problems();
+/// for problem in problems.iter() {
+///     println!("{problem}");
+/// }
+/// assert!(problems.is_empty(), "{problems}");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Problems {
     found: Vec<Problem>,
@@ -316,6 +423,14 @@ pub struct Problems {
 
 impl Problems {
     /// Leaves out what is said about a tag that another service carries.
+    ///
+    /// ```
+    /// # use cache_runtime::{cache_write, catalogue};
+    /// #[cache_write(tags = ["invoice:<id>"])] // another service caches invoices
+    /// async fn pay(id: u64) {}
+    ///
+    /// assert!(catalogue().problems().allow("invoice:<id>").is_empty());
+    /// ```
     #[must_use]
     pub fn allow(mut self, tag: impl AsRef<str>) -> Self {
         let allowed = anonymous(tag.as_ref());

@@ -61,6 +61,18 @@ pub fn init(cache: Cache) -> Result<(), Error> {
 
 /// The cache that annotated functions use here: the scope's, else the global one, built from the environment if need be.
 ///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::Cache;
+///
+/// Cache::memory().scope(async {
+///     cache_runtime::cache()?.set("k", 1_u64).await?;
+///     assert!(cache_runtime::cache()?.exists("k").await?);
+///     Ok::<_, cache_runtime::Error>(())
+/// }).await?;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
+///
 /// # Errors
 ///
 /// The environment describes no usable cache. Annotated functions then call their source.
@@ -115,6 +127,19 @@ impl Cache {
     }
 
     /// [`scope`](Self::scope) for synchronous work.
+    ///
+    /// ```
+    /// use cache_runtime::{Cache, memoize};
+    ///
+    /// #[memoize]
+    /// fn double(n: u64) -> u64 {
+    ///     n * 2
+    /// }
+    ///
+    /// let cache = Cache::memory();
+    /// assert_eq!(cache.scope_blocking(|| double(21) + double(21)), 84);
+    /// assert_eq!((cache.stats().loads, cache.stats().hits), (1, 1));
+    /// ```
     pub fn scope_blocking<R>(&self, work: impl FnOnce() -> R) -> R {
         SCOPES.store(true, Ordering::Relaxed);
         SCOPED.sync_scope(self.clone(), work)
@@ -142,18 +167,51 @@ impl Tenant {
     }
 
     /// [`scope`](Self::scope) for synchronous work.
+    ///
+    /// ```
+    /// use cache_runtime::Tenant;
+    ///
+    /// let tenant = Tenant::new("org-123")?;
+    /// assert_eq!(tenant.scope_blocking(Tenant::current), Some(tenant));
+    /// # Ok::<(), cache_runtime::Error>(())
+    /// ```
     pub fn scope_blocking<R>(&self, work: impl FnOnce() -> R) -> R {
         TENANTS.store(true, Ordering::Relaxed);
         TENANT.sync_scope(Some(self.clone()), work)
     }
 
     /// Runs `work` as no tenant, on purpose: what all tenants share.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// use cache_runtime::Tenant;
+    ///
+    /// let tenant = Tenant::new("org-123")?;
+    /// tenant.scope(async {
+    ///     Tenant::global(cache.set("rates", 1_u64)).await?;
+    ///     assert!(!cache.exists("rates").await?); // the tenant has none of its own
+    ///     Ok::<_, cache_runtime::Error>(())
+    /// }).await?;
+    /// assert!(cache.exists("rates").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn global<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
         TENANTS.store(true, Ordering::Relaxed);
         TENANT.scope(None, work)
     }
 
     /// The tenant of the running task.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::Tenant;
+    ///
+    /// let tenant = Tenant::new("org-123")?;
+    /// assert_eq!(tenant.scope(async { Tenant::current() }).await, Some(tenant));
+    /// assert_eq!(Tenant::current(), None);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn current() -> Option<Self> {
         tenant()

@@ -30,7 +30,8 @@ impl Cache {
         }
     }
 
-    /// Drops the entries whose keys match a glob and returns how many there were. O(n) in the entries of the cache.
+    /// Drops the entries whose keys match a glob and returns how many there were. O(n) in the entries of the cache, on a
+    /// shared backend in all keys of the server.
     ///
     /// A value that is loaded while this runs is not stored.
     ///
@@ -81,7 +82,7 @@ impl Cache {
 
     /// Makes every entry with one of `tags` invalid, and drops the entries of that name. O(1) in what a tag covers.
     ///
-    /// A read that begins after this returns never yields a value that was loaded before.
+    /// A read that begins after this returned `Ok` never yields a value that was loaded before.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -94,7 +95,8 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// The cache cannot be used.
+    /// The cache cannot be used. An invalidation that did not reach a shared backend is kept and delivered later; until then
+    /// this process does not read from it, and other processes may read what is covered.
     pub async fn invalidate<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
         let (call, tags) = (self.call(), collect(tags)?);
         call.invalidate_tags(&tags)?;
@@ -105,6 +107,15 @@ impl Cache {
     }
 
     /// [`invalidate`](Self::invalidate), under the name that other systems have for it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).tags(["a"]).await?;
+    /// cache.invalidate_tags(["a", "b"]).await?;
+    /// assert!(!cache.exists("k").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -138,6 +149,14 @@ impl Cache {
 
     /// [`delete_match`](Self::delete_match), under the name that other systems have for it.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("user:1", 1_u64).await?;
+    /// assert_eq!(cache.invalidate_pattern("user:*").await?, 1);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The cache cannot be used.
@@ -170,7 +189,8 @@ impl Cache {
         }
     }
 
-    /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1).
+    /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1): on a shared backend they
+    /// take room until they expire.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -194,7 +214,8 @@ impl Cache {
     }
 
     /// Frees the memory of expired and invalidated entries and returns how many there were. They are never served, and
-    /// make room by themselves; this makes it at once. O(n).
+    /// make room by themselves; this makes it at once. O(n). A shared backend drops what has expired by itself, and is not
+    /// asked.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

@@ -46,6 +46,23 @@ impl<V: Send + Sync + 'static> Entry<V> {
 
     /// Drops the entry, everywhere.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # struct Shop;
+    /// # impl Shop {
+    /// #     #[cache_read(key = "price:<id>", skip(self))]
+    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// # }
+    /// # Cache::memory().scope(async {
+    /// Shop.price(1).await;
+    /// let entry = Shop.price_entry(1);
+    /// entry.invalidate().await?;
+    /// assert_eq!(entry.peek().await?, None);
+    /// # Ok::<_, cache_runtime::Error>(()) }).await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The cache cannot be used.
@@ -54,6 +71,22 @@ impl<V: Send + Sync + 'static> Entry<V> {
     }
 
     /// The value, if it is there. Never loads.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # struct Shop;
+    /// # impl Shop {
+    /// #     #[cache_read(key = "price:<id>", skip(self))]
+    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// # }
+    /// # Cache::memory().scope(async {
+    /// assert_eq!(Shop.price_entry(1).peek().await?, None);
+    /// Shop.price(1).await;
+    /// assert_eq!(Shop.price_entry(1).peek().await?, Some(10));
+    /// # Ok::<_, cache_runtime::Error>(()) }).await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -65,7 +98,22 @@ impl<V: Send + Sync + 'static> Entry<V> {
         Ok(self.peek_arc().await?.map(Arc::unwrap_or_clone))
     }
 
-    /// The value as the cache shares it, if it is there. Never loads.
+    /// The value as memory shares it, or decoded from a shared backend, if it is there. Never loads.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # struct Shop;
+    /// # impl Shop {
+    /// #     #[cache_read(key = "price:<id>", skip(self))]
+    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// # }
+    /// # Cache::memory().scope(async {
+    /// Shop.price(1).await;
+    /// assert_eq!(Shop.price_entry(1).peek_arc().await?.as_deref(), Some(&10));
+    /// # Ok::<_, cache_runtime::Error>(()) }).await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
@@ -80,6 +128,21 @@ impl<V: Send + Sync + 'static> Entry<V> {
 
     /// Stores what the caller claims, over whatever is there, with the method's ttl and tags.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # struct Shop;
+    /// # impl Shop {
+    /// #     #[cache_read(key = "price:<id>", skip(self))]
+    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// # }
+    /// # Cache::memory().scope(async {
+    /// Shop.price_entry(1).put(99).await?;
+    /// assert_eq!(Shop.price(1).await, 99);
+    /// # Ok::<_, cache_runtime::Error>(()) }).await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The cache cannot be used, or the value is heavier than the store.
@@ -88,6 +151,20 @@ impl<V: Send + Sync + 'static> Entry<V> {
     }
 
     /// The logical key.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # struct Shop;
+    /// # impl Shop {
+    /// #     #[cache_read(key = "price:<id>", skip(self))]
+    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// # }
+    /// # Cache::memory().scope(async {
+    /// assert_eq!(Shop.price_entry(1).key().as_str(), "price:1");
+    /// # }).await;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn key(&self) -> Key {
         let key = self.target.key();

@@ -18,8 +18,8 @@ impl Cache {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// # let cache = cache_runtime::Cache::memory();
     /// cache.set("k", 1_u64).ttl("5m").await?;
-    /// let info = cache.entry_info("k").await?.unwrap();
-    /// assert_eq!(info.expires.unwrap().duration_since(info.created).unwrap().as_secs(), 300);
+    /// let lives = cache.entry_info("k").await?.and_then(|info| info.expires?.duration_since(info.created).ok());
+    /// assert_eq!(lives.map(|lives| lives.as_secs()), Some(300));
     /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
     /// ```
     ///
@@ -54,7 +54,8 @@ impl Cache {
         }))
     }
 
-    /// What this cache holds and did. O(n) in its entries, which are looked at.
+    /// What this cache did in this process, and what it holds in memory. O(n) in these entries, which are looked at.
+    /// [`info`](Self::info) says what a shared backend holds.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -197,6 +198,19 @@ impl Cache {
 }
 
 /// What is known of one entry. See [`Cache::entry_info`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// cache.set("k", "hello".to_owned()).ttl("5m").await?;
+/// cache.get::<String>("k").await?;
+/// if let Some(info) = cache.entry_info("k").await? {
+///     assert_eq!(info.hits, 1);
+///     assert!(info.load_cost.is_zero()); // it was set
+///     assert!(info.created <= info.last_access);
+/// }
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryInfo {
@@ -215,11 +229,23 @@ pub struct EntryInfo {
     pub load_cost: Duration,
 }
 
-/// What a cache holds and did since it was built. See [`Cache::stats`].
+/// What a cache did in this process since it was built, and what it holds in memory: on a shared backend, memoized values
+/// only. See [`Cache::stats`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// cache.set("k", 1_u64).await?;
+/// cache.get::<u64>("k").await?;
+/// cache.get::<u64>("missing").await?;
+/// let stats = cache.stats();
+/// assert_eq!((stats.entries, stats.hits, stats.misses, stats.undelivered), (1, 1, 1, 0));
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Valid entries.
+    /// Valid entries in memory.
     pub entries: u64,
     /// Bytes of their keys and values, roughly.
     pub bytes: u64,
@@ -247,13 +273,13 @@ pub struct CacheStats {
     pub recached: u64,
     /// Recaches that panicked or could not be started.
     pub recache_failures: u64,
-    /// Entries that left because the store was full.
+    /// Entries that left memory because it was full.
     pub evictions: u64,
-    /// When the oldest entry was stored.
+    /// When the oldest entry in memory was stored.
     pub oldest: Option<SystemTime>,
-    /// When the newest entry was stored.
+    /// When the newest entry in memory was stored.
     pub newest: Option<SystemTime>,
-    /// Names of tags, namespaces and functions that are kept; unused ones are freed as the table grows.
+    /// Names of tags, namespaces and functions that memory keeps; unused ones are freed as the table grows.
     pub tags: u64,
     /// Keys that are being loaded or written through now.
     pub flights: u64,
@@ -272,6 +298,15 @@ pub struct CacheStats {
 
 impl CacheStats {
     /// Share of calls answered from the cache, 0.0 to 1.0; 0.0 before the first call.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// cache.set("k", 1_u64).await?;
+    /// cache.get_many::<u64>(["k", "missing"]).await?;
+    /// assert_eq!(cache.stats().hit_rate(), 0.5);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn hit_rate(&self) -> f64 {
         let calls = self.hits + self.misses;
@@ -280,6 +315,15 @@ impl CacheStats {
 }
 
 /// What a cache is. See [`Cache::info`].
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// let info = cache.info().await?;
+/// assert_eq!((info.backend, info.prefix.as_str(), info.max_items), ("memory", "svc:v1", 10_000));
+/// assert!(info.server.is_none());
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -287,13 +331,13 @@ pub struct Info {
     pub backend: &'static str,
     /// What the servers of a shared backend say about themselves.
     pub server: Option<ServerInfo>,
-    /// The map that keeps entries.
+    /// The map that keeps entries in memory.
     pub engine: crate::memory::Engine,
     /// `prefix:version`
     pub prefix: String,
-    /// Most entries.
+    /// Most entries in memory.
     pub max_items: u64,
-    /// Most bytes, where bounded.
+    /// Most bytes in memory, where bounded.
     pub max_bytes: Option<u64>,
     /// Whether anything is cached.
     pub enabled: bool,
@@ -302,6 +346,15 @@ pub struct Info {
 }
 
 /// What the servers of a shared backend say about themselves. See [`Info::server`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cache_runtime::Error> {
+/// let cache = cache_runtime::Cache::builder().url("redis://localhost:6379").build().await?;
+/// if let Some(server) = cache.info().await?.server {
+///     println!("{} {}, {} keys, evicts by {}", server.mode, server.version, server.keys, server.eviction_policy);
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {

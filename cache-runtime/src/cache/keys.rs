@@ -14,6 +14,20 @@ use crate::store::Cursor;
 /// no further crate.
 ///
 /// Entries that come or go meanwhile may or may not be among them. No key is among them twice.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// cache.set_many([("user:1", 1_u64), ("user:2", 2), ("org:1", 3)]).await?;
+/// let mut keys = cache.keys("user:*");
+/// let mut users = 0;
+/// while let Some(key) = keys.next().await {
+///     assert!(key?.as_str().starts_with("user:"));
+///     users += 1;
+/// }
+/// assert_eq!(users, 2);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 pub struct Keys {
     found: std::vec::IntoIter<Key>,
     error: Option<Error>,
@@ -52,6 +66,14 @@ impl Keys {
 
     /// The next key; `None` at the end.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// let mut keys = cache.keys("*");
+    /// assert!(keys.next().await.is_none()); // nothing is cached
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    ///
     /// # Errors
     ///
     /// The cache cannot be used.
@@ -60,6 +82,17 @@ impl Keys {
     }
 
     /// All keys.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// use std::collections::BTreeSet;
+    ///
+    /// cache.set_many([("b", 1_u64), ("a", 2)]).await?;
+    /// let keys: BTreeSet<_> = cache.keys("*").collect().await?;
+    /// assert!(keys.iter().eq(["a", "b"]));
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///

@@ -43,11 +43,17 @@ use crate::error::{Error, ErrorKind};
 /// # Errors
 ///
 /// Direct calls fail with [`ErrorKind::TenantRequired`](crate::ErrorKind::TenantRequired) where isolation is enforced and
-/// no tenant is in scope, and with [`ErrorKind::Closed`](crate::ErrorKind::Closed) after [`close`](Self::close).
+/// no tenant is in scope, and with [`ErrorKind::Closed`](crate::ErrorKind::Closed) after [`close`](Self::close). On Redis
+/// they fail with [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the server cannot be reached, and as it
+/// answers.
 ///
 /// # Cancel safety
 ///
-/// Every operation on a memory cache completes at its first poll; dropping it before that does nothing.
+/// In memory every operation completes at its first poll; dropping it before that does nothing.
+///
+/// On Redis, `invalidate`, `invalidate_namespace`, `delete_match` and `clear` are done even if they are dropped after their
+/// first poll: what was not delivered is delivered in the background. Any other operation that is dropped was done or was
+/// not; an entry is never half written, and of several (`set_many`) some may be.
 #[derive(Clone)]
 pub struct Cache {
     pub(crate) core: Arc<Core>,
@@ -65,6 +71,14 @@ impl Cache {
     }
 
     /// Whether `other` is this cache.
+    ///
+    /// ```
+    /// use cache_runtime::Cache;
+    ///
+    /// let cache = Cache::memory();
+    /// assert!(cache.is_same(&cache.clone()));
+    /// assert!(!cache.is_same(&Cache::memory()));
+    /// ```
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.core, &other.core)

@@ -25,6 +25,16 @@ pub struct ByValue;
 pub struct ByReference;
 
 /// What can be stored directly: a value, or a reference to one that can be cloned. `M` is inferred.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// let name = "Ada".to_owned();
+/// cache.set("by reference", &name).await?;
+/// cache.set("by value", name).await?;
+/// assert_eq!(cache.get::<String>("by reference").await?, cache.get("by value").await?);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 pub trait IntoValue<M> {
     /// The stored type.
     type Value: Storable;
@@ -81,6 +91,17 @@ impl Options {
 macro_rules! options {
     () => {
         /// How long it lives. Default: the bucket `Default`.
+        ///
+        /// ```
+        /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        /// # let cache = cache_runtime::Cache::memory();
+        /// use cache_runtime::Remaining;
+        ///
+        /// cache.set("k", 1_u64).ttl("forever").await?;
+        /// assert_eq!(cache.ttl("k").await?, Some(Remaining::Forever));
+        /// assert!(cache.set("k", 1_u64).ttl("5mins").await.is_err());
+        /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+        /// ```
         #[must_use = "nothing happens before `.await`"]
         pub fn ttl(mut self, ttl: impl IntoTtl) -> Self {
             self.options.ttl(ttl);
@@ -88,6 +109,15 @@ macro_rules! options {
         }
 
         /// What it can be invalidated by, besides its key.
+        ///
+        /// ```
+        /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        /// # let cache = cache_runtime::Cache::memory();
+        /// cache.set("k", 1_u64).tags(["numbers", "small"]).await?;
+        /// cache.invalidate("small").await?;
+        /// assert!(!cache.exists("k").await?);
+        /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+        /// ```
         #[must_use = "nothing happens before `.await`"]
         pub fn tags<T>(mut self, tags: impl IntoTags<T>) -> Self {
             self.options.tags(tags);
@@ -95,6 +125,15 @@ macro_rules! options {
         }
 
         /// The namespace it belongs to. Default: the cache's own, if it has one.
+        ///
+        /// ```
+        /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+        /// # let cache = cache_runtime::Cache::memory();
+        /// cache.set("k", 1_u64).namespace("team").await?;
+        /// cache.invalidate_namespace("team").await?;
+        /// assert!(!cache.exists("k").await?);
+        /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+        /// ```
         #[must_use = "nothing happens before `.await`"]
         pub fn namespace(mut self, namespace: impl AsRef<str>) -> Self {
             self.options.namespace(namespace.as_ref());
@@ -104,6 +143,17 @@ macro_rules! options {
 }
 
 /// A `set` or `set_nx` that has not run. Nothing happens before `.await`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// let set = cache.set("k", 1_u64);
+/// let set = set.ttl("5m").tags(["numbers"]);
+/// assert!(!cache.exists("k").await?);
+/// set.await?;
+/// assert!(cache.exists("k").await?);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[must_use = "nothing happens before `.await`"]
 #[derive(Debug)]
 pub struct Set<'c, V, R> {
@@ -150,6 +200,15 @@ impl<'c, V: Storable> IntoFuture for Set<'c, V, bool> {
 }
 
 /// A `set_many` that has not run. Nothing happens before `.await`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// cache.set_many([("a", 1_u64), ("b", 2)]).ttl("1h").tags(["numbers"]).await?;
+/// cache.invalidate("numbers").await?;
+/// assert_eq!(cache.get_many::<u64>(["a", "b"]).await?, [None, None]);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[must_use = "nothing happens before `.await`"]
 #[derive(Debug)]
 pub struct SetMany<'c, V> {
@@ -187,6 +246,15 @@ impl<'c, V: Storable> IntoFuture for SetMany<'c, V> {
 }
 
 /// A `get_or_load` that has not run. Nothing happens before `.await`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// let load = || async { Ok::<_, cache_runtime::Error>(42_u64) };
+/// assert_eq!(cache.get_or_load("answer", load).ttl("1h").tags(["numbers"]).await?, 42);
+/// assert_eq!(cache.get::<u64>("answer").await?, Some(42));
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[must_use = "nothing happens before `.await`"]
 pub struct GetOrLoad<'c, V, E, L> {
     cache: &'c Cache,

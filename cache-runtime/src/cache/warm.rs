@@ -5,6 +5,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// How warming went.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # use cache_runtime::{Cache, cache_read};
+/// #[cache_read(key = "half:<n>")]
+/// async fn half(n: u64) -> Result<u64, String> {
+///     if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
+/// }
+/// # Cache::memory().scope(async {
+/// let warmed = half::warm(1..=10, |n| n).await;
+/// assert_eq!((warmed.done, warmed.failed), (5, 5));
+/// # }).await;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Warmed {
@@ -55,12 +69,37 @@ where
 
 impl<'w, I> Warm<'w, I> {
     /// How many calls run at once. Default 8, at least 1.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # #[cache_read(key = "price:<id>")]
+    /// # async fn price(id: u64) -> u64 { id * 10 }
+    /// # Cache::memory().scope(async {
+    /// let warmed = price::warm(1..=100, |id| id).concurrency(2).await;
+    /// assert_eq!(warmed.done, 100);
+    /// # }).await;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn concurrency(mut self, calls: usize) -> Self {
         self.concurrency = calls.max(1);
         self
     }
 
     /// Called after each call with how many are done and how many there are (as far as the iterator knows).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # use cache_runtime::{Cache, cache_read};
+    /// # #[cache_read(key = "price:<id>")]
+    /// # async fn price(id: u64) -> u64 { id * 10 }
+    /// # Cache::memory().scope(async {
+    /// let mut last = (0, 0);
+    /// price::warm([1, 2, 3], |id| id).on_progress(|done, all| last = (done, all)).await;
+    /// assert_eq!(last, (3, 3));
+    /// # }).await;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     pub fn on_progress(mut self, progress: impl FnMut(usize, usize) + Send + 'w) -> Self {
         self.progress = Some(Box::new(progress));
         self

@@ -63,6 +63,12 @@ impl Default for Codec {
 impl Codec {
     /// Encodes `value`.
     ///
+    /// ```
+    /// let bytes = cache_runtime::Codec::Json.encode("Ada")?;
+    /// assert_eq!(bytes, br#""Ada""#);
+    /// # Ok::<(), cache_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Codec`] where the value cannot be represented, [`ErrorKind::TooLarge`] where it has more than 64 MiB,
@@ -73,6 +79,14 @@ impl Codec {
 
     /// Decodes what [`encode`](Self::encode) made. All bytes must be used, and no bytes make it panic, overflow the stack,
     /// or allocate much more than they are.
+    ///
+    /// ```
+    /// use cache_runtime::{Codec, ErrorKind};
+    ///
+    /// assert_eq!(Codec::Json.decode::<String>(br#""Ada""#)?, "Ada");
+    /// assert_eq!(Codec::Json.decode::<u64>(br#""Ada""#).unwrap_err().kind(), ErrorKind::Codec);
+    /// # Ok::<(), cache_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

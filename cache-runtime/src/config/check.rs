@@ -6,6 +6,15 @@ use super::Backend;
 use crate::error::{Error, ErrorKind};
 
 /// Longest ttl: 100 years. What is longer is a mistake, and no clock arithmetic can overflow below it.
+///
+/// ```
+/// use std::time::Duration;
+/// use cache_runtime::{CacheConfig, MAX_TTL};
+///
+/// let config = |ttl| CacheConfig { ttl_long: Some(ttl), ..CacheConfig::default() };
+/// assert!(config(MAX_TTL).resolve().is_ok());
+/// assert!(config(MAX_TTL + Duration::from_secs(1)).resolve().is_err());
+/// ```
 pub const MAX_TTL: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 /// Longest prefix, version and namespace, in characters.

@@ -16,6 +16,14 @@ const TTL_DEFAULT: [&str; 3] = ["CACHE_TTL_DEFAULT", "CACHE_DEFAULT_TTL", "REDIS
 impl CacheConfig {
     /// What this process' environment says.
     ///
+    /// ```
+    /// use cache_runtime::CacheConfig;
+    ///
+    /// let config = CacheConfig::from_env()?.resolve()?;
+    /// assert_eq!(config.prefix, "svc"); // where `CACHE_PREFIX` is not set
+    /// # Ok::<(), cache_runtime::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Config`], with the name of the variable, if one does not parse or is out of range. It is never
@@ -27,6 +35,17 @@ impl CacheConfig {
     }
 
     /// What an environment says that is given as a function.
+    ///
+    /// ```
+    /// use cache_runtime::{CacheConfig, ErrorKind};
+    ///
+    /// let config = CacheConfig::from_env_with(|name| (name == "CACHE_TTL_DEFAULT").then(|| "10m".into()))?;
+    /// assert_eq!(config.ttl_default.map(|ttl| ttl.as_secs()), Some(600));
+    ///
+    /// let error = CacheConfig::from_env_with(|name| (name == "CACHE_TTL_DEFAULT").then(|| "soon".into())).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok::<(), cache_runtime::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

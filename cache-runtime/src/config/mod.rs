@@ -53,7 +53,7 @@ pub use crate::server::{Endpoint, Server, TlsFiles, Topology};
 pub struct CacheConfig {
     /// Where entries are kept, as a URL. Default: the `redis` section if it says anything, else `mem://`.
     pub url: Option<String>,
-    /// `memory`, `redis` or `hybrid`. Default: what the URL says.
+    /// `memory`, `redis` or `hybrid` (not in this version). Default: what the URL says.
     pub backend: Option<BackendKind>,
     /// First part of every key. Default `svc`. At most 64 characters, nothing that means something in a pattern.
     #[serde(alias = "key_prefix")]
@@ -82,7 +82,7 @@ pub struct CacheConfig {
     pub stats: Option<bool>,
     /// `true`: no access without a tenant. Default `false`.
     pub enforce_tenant_isolation: Option<bool>,
-    /// Connections to Redis. Default: the backend's own.
+    /// Connections to each Redis server, which all callers share. Default 2.
     pub pool_size: Option<u32>,
     /// How long connecting to a server may take. Default 1 s.
     #[serde(deserialize_with = "file::duration")]
@@ -117,6 +117,15 @@ pub struct CacheConfig {
 }
 
 /// A Redis server in parts. If any of them is set and no URL is, entries are kept there.
+///
+/// ```
+/// use cache_runtime::{CacheConfig, RedisConfig};
+///
+/// let redis = RedisConfig { host: Some("db".into()), password: Some("secret".into()), ..RedisConfig::default() };
+/// let config = CacheConfig { redis, ..CacheConfig::default() };
+/// assert_eq!(config.resolve()?.backend.to_string(), "redis://:***@db:6379/0");
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
@@ -142,6 +151,18 @@ pub struct RedisConfig {
 }
 
 /// The kinds of [`Backend`], as the setting `backend` names them.
+///
+/// ```
+/// use cache_runtime::{Backend, BackendKind, CacheConfig};
+///
+/// let config = CacheConfig {
+///     url: Some("redis://localhost".into()),
+///     backend: Some(BackendKind::Memory), // off the server for a while
+///     ..CacheConfig::default()
+/// };
+/// assert_eq!(config.resolve()?.backend, Backend::Memory);
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -150,11 +171,18 @@ pub enum BackendKind {
     Memory,
     /// On Redis or Valkey.
     Redis,
-    /// On Redis or Valkey, with memory in front.
+    /// On Redis or Valkey, with memory in front. Not in this version: no cache can be built so.
     Hybrid,
 }
 
 /// Every setting, checked, with defaults filled in.
+///
+/// ```
+/// let config = cache_runtime::CacheConfig::default().resolve()?;
+/// assert_eq!((config.prefix.as_str(), config.version.as_str()), ("svc", "v1"));
+/// assert_eq!((config.ttl_default.as_secs(), config.max_items, config.enabled), (300, 10_000, true));
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resolved {
@@ -182,7 +210,7 @@ pub struct Resolved {
     pub stats: bool,
     /// Whether access without a tenant is refused.
     pub enforce_tenant_isolation: bool,
-    /// Connections to Redis; at least 1.
+    /// Connections to each Redis server; at least 1. Default 2.
     pub pool_size: Option<u32>,
     /// How long connecting to a server may take.
     pub connect_timeout: Duration,
@@ -208,6 +236,15 @@ impl CacheConfig {
     /// This layer, with what it leaves open taken from a lower one.
     ///
     /// A URL of memory in this layer also sets aside the lower layer's `backend`, which was about another URL.
+    ///
+    /// ```
+    /// use cache_runtime::CacheConfig;
+    ///
+    /// let code = CacheConfig { prefix: Some("shop".into()), ..CacheConfig::default() };
+    /// let file = CacheConfig { prefix: Some("web".into()), max_items: Some(500), ..CacheConfig::default() };
+    /// let both = code.or(file);
+    /// assert_eq!((both.prefix.as_deref(), both.max_items), (Some("shop"), Some(500)));
+    /// ```
     #[must_use]
     pub fn or(self, lower: Self) -> Self {
         let memory = self.url.as_deref().is_some_and(|url| Backend::parse(url) == Ok(Backend::Memory));
@@ -244,6 +281,15 @@ impl CacheConfig {
     }
 
     /// Checks every setting and fills in the defaults.
+    ///
+    /// ```
+    /// use cache_runtime::{CacheConfig, ErrorKind};
+    ///
+    /// let config = CacheConfig { max_items: Some(0), ..CacheConfig::default() };
+    /// let error = config.resolve().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// assert!(error.to_string().starts_with("max_items"));
+    /// ```
     ///
     /// # Errors
     ///

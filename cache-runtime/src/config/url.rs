@@ -17,6 +17,16 @@ const REDIS_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
 
 /// Where entries are kept.
+///
+/// ```
+/// use cache_runtime::{Backend, CacheConfig};
+///
+/// let config = CacheConfig { url: Some("redis://:secret@localhost:6379/2".into()), ..CacheConfig::default() };
+/// let backend = config.resolve()?.backend;
+/// assert!(matches!(&backend, Backend::Redis(server) if server.database == 2));
+/// assert_eq!(backend.to_string(), "redis://:***@localhost:6379/2");
+/// # Ok::<(), cache_runtime::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Backend {
@@ -25,7 +35,7 @@ pub enum Backend {
     Memory,
     /// On Redis or Valkey.
     Redis(Server),
-    /// On Redis or Valkey, with a memory of this process in front.
+    /// On Redis or Valkey, with a memory of this process in front. Not in this version: no cache can be built so.
     Hybrid(Server),
 }
 

@@ -38,6 +38,20 @@ pub(crate) fn loader_shape<V: crate::shape::Storable, E>() -> LoaderShape<V, E> 
 }
 
 /// How long an entry still lives.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// use std::time::Duration;
+/// use cache_runtime::Remaining;
+///
+/// cache.set("k", 1_u64).ttl("5m").await?;
+/// assert!(matches!(cache.ttl("k").await?, Some(Remaining::For(left)) if left <= Duration::from_secs(300)));
+/// cache.expire("k", "forever").await?;
+/// assert_eq!(cache.ttl("k").await?, Some(Remaining::Forever));
+/// assert_eq!(cache.ttl("missing").await?, None);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Remaining {
     /// This long.
@@ -48,6 +62,14 @@ pub enum Remaining {
 
 impl Remaining {
     /// The time left; `None` where it does not expire.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use cache_runtime::Remaining;
+    ///
+    /// assert_eq!(Remaining::For(Duration::from_secs(5)).duration(), Some(Duration::from_secs(5)));
+    /// assert_eq!(Remaining::Forever.duration(), None);
+    /// ```
     #[must_use]
     pub fn duration(self) -> Option<Duration> {
         match self {

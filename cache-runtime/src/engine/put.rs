@@ -142,6 +142,27 @@ pub(crate) fn too_large() -> Error {
 }
 
 /// What can be stored as a `V`: a reference to one that can be cloned, one itself, or a shared one.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use std::sync::Arc;
+/// use cache_runtime::{Cache, cache_read};
+///
+/// #[cache_read(key = "name:<id>")]
+/// async fn name(id: u64) -> String {
+///     id.to_string()
+/// }
+///
+/// Cache::memory().scope(async {
+///     let ada = "Ada".to_owned();
+///     name::put(&ada, 1).await?;
+///     name::put(ada, 2).await?;
+///     name::put(Arc::new("Grace".to_owned()), 3).await?;
+///     assert_eq!((name(1).await, name(3).await), ("Ada".to_owned(), "Grace".to_owned()));
+///     Ok::<_, cache_runtime::Error>(())
+/// }).await?;
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored as `{V}`",
     note = "give `&{V}`, `{V}` or `Arc<{V}>`"

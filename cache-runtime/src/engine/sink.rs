@@ -30,6 +30,10 @@ pub struct Tag(Key);
 
 impl Tag {
     /// A tag with this text, taken as it is. Escape what comes from outside with [`key!`](crate::key!).
+    ///
+    /// ```
+    /// assert_eq!(cache_runtime::Tag::new("user:42").as_str(), "user:42");
+    /// ```
     #[must_use]
     pub fn new(text: impl AsRef<str>) -> Self {
         Self(Key::new(text))
@@ -55,6 +59,17 @@ impl std::fmt::Display for Tag {
 }
 
 /// One tag: [`Tag`], [`Key`], text, or a resource such as `user(42)`.
+///
+/// ```
+/// use cache_runtime::{AsTag, Tag, key, resource};
+///
+/// resource! { user("user", user_id: u64); }
+///
+/// let user_id = 42_u64;
+/// for tag in [&"user:42" as &dyn AsTag, &Tag::new("user:42"), &key!("user:<user_id>"), &user(42)] {
+///     assert_eq!(tag.as_tag(), "user:42");
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a tag",
     note = "a tag is text, a `Tag`, a `Key` (`key!(\"user:<user_id>\")`) or a resource (`user(42)`)"
@@ -105,6 +120,18 @@ pub struct ManyTags;
 /// Tags: one of [`AsTag`], or anything that iterates over some (a `Vec`, an array, an `Option`, an iterator).
 ///
 /// `M` is inferred.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// let maybe: Option<&str> = None;
+/// cache.set("k", 1_u64).tags("one").tags(vec!["two".to_owned()]).tags(maybe).await?;
+/// cache.invalidate((1..=3).map(|n| format!("number:{n}"))).await?;
+/// assert!(cache.exists("k").await?);
+/// cache.invalidate("two").await?;
+/// assert!(!cache.exists("k").await?);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` yields no tags",
     note = "tags are text, `Tag`, `Key`, resources such as `user(42)`, and whatever iterates over those"

@@ -67,6 +67,14 @@ impl Key {
     /// A key with this text, taken as it is: `:` separates, nothing is escaped.
     ///
     /// Text that comes from outside belongs into `key!("user:<name>")` instead, which escapes it.
+    ///
+    /// ```
+    /// use cache_runtime::{Key, key};
+    ///
+    /// let name = "a:b";
+    /// assert_eq!(Key::new("user:a:b").as_str(), "user:a:b");
+    /// assert_eq!(key!("user:<name>").as_str(), "user:a%3Ab");
+    /// ```
     #[must_use]
     pub fn new(text: impl AsRef<str>) -> Self {
         Self::raw(text.as_ref())

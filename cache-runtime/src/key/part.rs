@@ -42,6 +42,16 @@ pub enum PartShape {
 ///     }
 /// }
 /// ```
+///
+/// ```
+/// use cache_runtime::{KeyPart, key};
+///
+/// #[derive(KeyPart)]
+/// struct UserId(u64);
+///
+/// let (id, lang) = (UserId(42), Some("en"));
+/// assert_eq!(key!("page:<id>:<lang>").as_str(), "page:42:en");
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a cache key",
     label = "this has no text that would keep its values apart",

@@ -21,7 +21,16 @@ pub(crate) use self::front::{Held, KeyHash};
 use crate::error::{Error, ErrorKind};
 use crate::record::Record;
 
-/// Which map keeps the entries of a memory cache.
+/// Which map keeps entries in memory.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::{Cache, Engine};
+///
+/// let cache = Cache::builder().engine(Engine::default()).build().await?;
+/// assert_eq!(cache.info().await?.engine.to_string(), "quick_cache");
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Engine {

@@ -6,6 +6,25 @@ use serde::de::DeserializeOwned;
 /// A type that a shared cache can keep: it can be serialized and read back by any process.
 ///
 /// Implemented for every type that is `Serialize + DeserializeOwned + Send + Sync + 'static`.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// use cache_runtime::{Cache, Error, Storable};
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct User {
+///     id: u64,
+/// }
+///
+/// async fn remember<V: Storable>(cache: &Cache, value: V) -> Result<(), Error> {
+///     cache.set("last", value).await
+/// }
+///
+/// remember(&cache, User { id: 42 }).await?;
+/// assert_eq!(cache.get::<User>("last").await?.map(|user| user.id), Some(42));
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be stored in the cache",
     label = "not storable",
@@ -18,6 +37,20 @@ pub trait Storable: Serialize + DeserializeOwned + Send + Sync + 'static {}
 impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> Storable for T {}
 
 /// A type that `#[memoize]` can keep in this process: `Send + Sync + 'static`.
+///
+/// ```
+/// use cache_runtime::{Cache, memoize};
+///
+/// #[derive(Clone)]
+/// struct Parsed(Vec<&'static str>); // nothing of serde
+///
+/// #[memoize]
+/// fn parse(text: &str) -> Parsed {
+///     Parsed(if text.is_empty() { vec![] } else { vec!["word"] })
+/// }
+///
+/// Cache::memory().scope_blocking(|| assert_eq!(parse("a").0, parse("a").0));
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be memoized",
     label = "not memoizable",
