@@ -256,7 +256,10 @@ async fn a_cold_miss_is_three_round_trips_at_most() {
                             read(at, id).await;
                         }
                         if done_before > 0 {
-                            at.cache.invalidate(["all".to_owned(), format!("group:{id}"), format!("t3:{id}")]).await.unwrap();
+                            at.cache
+                                .invalidate(["all".to_owned(), format!("group:{id}"), format!("t3:{id}")])
+                                .await
+                                .unwrap();
                             at.cache.invalidate(format!("untagged:{id}")).await.unwrap();
                             at.cache.invalidate(format!("for ever:{id}")).await.unwrap();
                             Tenant::new("acme").unwrap().scope(at.cache.clear()).await.unwrap();
@@ -302,15 +305,21 @@ async fn a_batch_costs_what_one_entry_costs() {
         let cold = meter.cost(nothing, async |at, id| _ = batch(at, ids(id)).await).await;
         assert!(cold.trips <= 3, "{count} cold: {cold:?}");
         let half = meter
-            .cost(async |at, id| _ = batch(at, ids(id).split_off(count as usize / 2)).await, async |at, id| {
-                batch(at, ids(id)).await;
-            })
+            .cost(
+                async |at, id| _ = batch(at, ids(id).split_off(count as usize / 2)).await,
+                async |at, id| {
+                    batch(at, ids(id)).await;
+                },
+            )
             .await;
         assert!(half.trips <= 3, "{count}, half of them there: {half:?}");
         let warm = meter
-            .cost(async |at, id| _ = batch(at, ids(id)).await, async |at, id| {
-                assert_eq!(batch(at, ids(id)).await.len() as u64, count);
-            })
+            .cost(
+                async |at, id| _ = batch(at, ids(id)).await,
+                async |at, id| {
+                    assert_eq!(batch(at, ids(id)).await.len() as u64, count);
+                },
+            )
             .await;
         assert_eq!((warm.trips, warm.commands), (1, only("MGET")), "{count} warm");
     }
@@ -356,7 +365,8 @@ async fn an_invalidation_is_one_round_trip_whatever_it_covers() {
 #[tokio::test]
 async fn a_recache_is_two_round_trips_on_top() {
     let meter = Meter::new().await;
-    let one = meter.cost(async |at, id| _ = two_tags(at, id).await, async |at, id| _ = write_recache(at, id).await).await;
+    let one =
+        meter.cost(async |at, id| _ = two_tags(at, id).await, async |at, id| _ = write_recache(at, id).await).await;
     assert!(one.trips <= 3, "{one:?}");
     let many = meter.cost(nothing, async |at, id| _ = write_recache_batch(at, id).await).await;
     assert!(many.trips <= 3, "{many:?}");
@@ -498,10 +508,11 @@ async fn a_busy_cache_sends_no_command_that_it_should_not() {
     let (server, proxy, _place) = busy(true).await;
     let sent = proxy.commands();
     // What the documentation of the Redis backend says that a user has to be allowed.
-    let allowed: BTreeSet<&str> = "HELLO AUTH SELECT INFO PING GET MGET SET UNLINK EVAL PEXPIRE PERSIST PTTL EXISTS INCRBY \
+    let allowed: BTreeSet<&str> =
+        "HELLO AUTH SELECT INFO PING GET MGET SET UNLINK EVAL PEXPIRE PERSIST PTTL EXISTS INCRBY \
                                    PUBLISH SUBSCRIBE UNSUBSCRIBE SCAN"
-        .split_whitespace()
-        .collect();
+            .split_whitespace()
+            .collect();
     for command in sent.keys() {
         assert!(allowed.contains(command.as_str()), "{command} was sent: {sent:?}");
     }

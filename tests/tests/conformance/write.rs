@@ -213,7 +213,12 @@ mod recached {
         tags = ["lists"],
         recache = [get_list(db, company, 1), get_list(db, &company.to_uppercase(), page + 1), crate::write::get_profile(db, result.id)],
     )]
-    pub(super) async fn renamed_and_extra(db: &Source, company: &str, page: u32, id: u64) -> Result<Option<Row>, Failed> {
+    pub(super) async fn renamed_and_extra(
+        db: &Source,
+        company: &str,
+        page: u32,
+        id: u64,
+    ) -> Result<Option<Row>, Failed> {
         let _ = page;
         Ok((id > 0).then(|| db.write(id, company)))
     }
