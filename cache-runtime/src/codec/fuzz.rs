@@ -106,8 +106,12 @@ fn values(codec: Codec, bytes: &[u8]) {
 
 fn entry(bytes: &[u8], plain: Option<&[u8]>) {
     let Ok(envelope) = Envelope::parse(NAME, bytes, plain) else { return };
-    for (codec, encrypt) in [Codec::Bincode, Codec::Json, Codec::MsgPack].into_iter().zip([false, true, false]) {
-        let wire = Wire { codec, compress_above: None, encrypt, keys: &KEYS, name: NAME };
+    let none = Keyring::default();
+    let codecs = [Codec::Bincode, Codec::Json, Codec::MsgPack, Codec::Json];
+    for (codec, (encrypt, keys)) in
+        codecs.into_iter().zip([(false, &*KEYS), (true, &KEYS), (false, &KEYS), (true, &none)])
+    {
+        let wire = Wire { codec, compress_above: None, encrypt, keys, name: NAME };
         let _ = verify(&wire, &envelope);
         drop(unpack::<Sample>(&wire, &envelope));
         drop(unpack::<Tree>(&wire, &envelope));

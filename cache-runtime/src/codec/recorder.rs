@@ -4,12 +4,12 @@
 //!
 //! What the type asks for is its shape: two types that ask for the same in the same order get the same bytes each time, so
 //! that not even lengths and ends of lists need be noted, and a field that was added, removed, renamed, reordered or retyped
-//! makes the type ask for something else. The
-//! shape is that of the one value that is decoded: what is behind an option that is absent, in a list that is empty, or in
-//! a variant that was not taken is not asked for, and cannot mislead the decoding of those bytes either.
+//! makes the type ask for something else. The shape is that of the one value that is decoded: what is behind an option that
+//! is absent, in a list that is empty, or in a variant that was not taken is not asked for, and cannot mislead the decoding
+//! of those bytes either.
 //!
-//! All of it is inlined by force: it stands between two loops of other crates that the compiler else keeps apart, at twice
-//! the price for small structures.
+//! All of it is inlined by force: it stands between code of two other crates that the compiler else keeps apart, and small
+//! structures then cost half as much again.
 
 use std::fmt;
 

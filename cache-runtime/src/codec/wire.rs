@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::store::Image;
 
 /// How the entry under one name is written, and what is accepted as it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Wire<'w> {
     /// How values are encoded. Values in another encoding are refused.
     pub(crate) codec: Codec,

@@ -217,11 +217,12 @@ impl Envelope<'_> {
     }
 }
 
-/// Without the value.
+/// Without the value, and without names.
 impl fmt::Debug for Envelope<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Envelope")
-            .field("head", &self.head)
+            .field("outcome", &self.head.outcome)
+            .field("cells", &self.head.cells.len())
             .field("codec", &self.codec)
             .field("compressed", &self.compressed)
             .field("encrypted", &self.encrypted())
