@@ -81,7 +81,8 @@ async fn keys(server: &Server, prefix: &str) -> Vec<String> {
 
 /// What may lie where something else was.
 fn foreign(own: &[u8]) -> Vec<Vec<u8>> {
-    let mut all: Vec<Vec<u8>> = [0, 1, own.len() / 2, own.len().saturating_sub(1)].map(|len| own[..len].to_vec()).into();
+    let mut all: Vec<Vec<u8>> =
+        [0, 1, own.len() / 2, own.len().saturating_sub(1)].map(|len| own[..len].to_vec()).into();
     for at in (0..own.len()).step_by((own.len() / 24).max(1)) {
         let mut flipped = own.to_vec();
         flipped[at] ^= 1 << (at % 8);
@@ -218,13 +219,25 @@ async fn user_after(at: &Place, id: u64) -> after::User {
 #[tokio::test]
 async fn a_changed_struct_is_a_miss() {
     let at = place(&fleet::prefix(), |builder| builder).await;
+    at.cache.set("user:1", before::User { age: 1, height: 2 }).await.unwrap();
+    assert_eq!(user_before(&at, 1).await, before::User { age: 1, height: 2 });
+    assert_eq!(at.cache.get::<after::User>("user:1").await.unwrap(), None);
+    assert_eq!(at.cache.stats().rejected, 1);
+    assert_eq!(user_after(&at, 1).await, after::User { age: 40, height: 180 });
+    assert!(at.cache.stats().rejected >= 2);
+    assert_eq!(user_after(&at, 1).await, after::User { age: 40, height: 180 });
+    assert_eq!(at.loads(), 1, "the new one is stored");
+}
+
+/// P6, P8: they take turns, and never see each other's values.
+#[tokio::test]
+async fn an_entry_of_another_function_is_a_counted_miss() {
+    let at = place(&fleet::prefix(), |builder| builder).await;
     for round in 1..=3 {
         assert_eq!(user_before(&at, 1).await, before::User { age: 40, height: 180 });
         assert_eq!(user_after(&at, 1).await, after::User { age: 40, height: 180 });
         assert_eq!(at.loads(), 2 * round);
     }
-    assert_eq!(user_after(&at, 1).await, after::User { age: 40, height: 180 });
-    assert_eq!(at.loads(), 6, "the last one is stored");
     assert!(at.cache.stats().rejected >= 5);
 }
 
@@ -241,7 +254,8 @@ async fn another_encryption_key_is_a_miss_and_the_previous_one_is_not() {
     assert_eq!(rotated.loads(), 0, "the previous key decrypts");
     let other = place(&prefix, |builder| builder.encryption_key(KEYS[1])).await;
     assert_eq!(sealed(&other, 1).await, expected(1));
-    assert_eq!((other.loads(), other.cache.stats().rejected), (1, 1));
+    assert_eq!(other.loads(), 1);
+    assert!(other.cache.stats().rejected > 0);
     assert_eq!(sealed(&rotated, 1).await, expected(1));
     assert_eq!(rotated.loads(), 0, "and the new one, with which it was stored since");
     assert_eq!(sealed(&old, 1).await, expected(1));
@@ -283,7 +297,8 @@ async fn plaintext_is_refused_where_values_are_to_be_encrypted() {
     assert_eq!(plain.loads(), 1);
     let strict = place(&prefix, |builder| keyed(builder).encrypt(true)).await;
     assert_eq!(bincode(&strict, 1).await, expected(1));
-    assert_eq!((strict.loads(), strict.cache.stats().rejected), (1, 1));
+    assert_eq!(strict.loads(), 1);
+    assert!(strict.cache.stats().rejected > 0);
     assert_eq!(bincode(&strict, 1).await, expected(1));
     assert_eq!(strict.loads(), 1);
 }

@@ -36,7 +36,11 @@ async fn broken(what: &str, breaks: fn(&Proxy)) {
 
     proxy.heal();
     until_hit(what, &at, 1, 3).await;
-    assert_eq!(row(&other, 1).await.version, 3, "{what}: whoever writes reads from the server only when it knows of it");
+    assert_eq!(
+        row(&other, 1).await.version,
+        3,
+        "{what}: whoever writes reads from the server only when it knows of it"
+    );
     assert_eq!(at.cache.stats().undelivered, 0);
 }
 
