@@ -273,7 +273,12 @@ impl Call<'_> {
                 self.rejected(reject);
                 return None;
             }
-            Verdict::Missing | Verdict::Dead | Verdict::Other | Verdict::Ask(_) => return None,
+            Verdict::Other => {
+                // Two functions on one key take turns: counted, and not said each time.
+                self.function().inspect(|function| function.counters.rejected.increment());
+                return None;
+            }
+            Verdict::Missing | Verdict::Dead | Verdict::Ask(_) => return None,
         };
         let mut wire = shared.wire(self.site, &want.name);
         if std::ptr::eq(self.site, &raw const DIRECT) {
