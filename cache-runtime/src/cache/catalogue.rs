@@ -57,11 +57,8 @@ pub struct Catalogue {
 /// async fn set_price(id: u64) {}
 ///
 /// let all = catalogue();
-/// for function in all.functions() {
-///     println!("{} at {}:{} in {}", function.path(), function.file(), function.line(), function.module());
-/// }
 /// let [read, write] = all.functions() else { panic!("there are two functions") };
-///
+/// println!("{} at {}:{} in {}", read.path(), read.file(), read.line(), read.module());
 /// assert_eq!((read.name(), read.kind()), ("price", SiteKind::Read));
 /// assert_eq!((read.key().as_deref(), read.ttl().as_str()), (Some("price:<id>"), "5m"));
 /// assert_eq!((read.tags(), read.value()), (["prices"].as_slice(), Some("u64")));
@@ -167,14 +164,6 @@ impl fmt::Display for Function {
 
 impl Catalogue {
     /// The functions.
-    ///
-    /// ```
-    /// use cache_runtime::{SiteKind, catalogue};
-    ///
-    /// let catalogue = catalogue();
-    /// let writes = catalogue.functions().iter().filter(|function| function.kind() == SiteKind::Write);
-    /// assert_eq!(writes.count(), 0); // there are no functions in this example
-    /// ```
     #[must_use]
     pub fn functions(&self) -> &[Function] {
         &self.functions
@@ -343,8 +332,7 @@ impl fmt::Display for Catalogue {
 /// What a [`Problem`] is about.
 ///
 /// ```
-/// # use cache_runtime::cache_write;
-/// use cache_runtime::{ProblemKind, catalogue};
+/// use cache_runtime::{ProblemKind, cache_write, catalogue};
 ///
 /// #[cache_write(tags = ["invoice:<id>"])]
 /// async fn pay(id: u64) {}
@@ -372,7 +360,8 @@ pub enum ProblemKind {
 /// One thing that is wrong.
 ///
 /// ```
-/// # use cache_runtime::{ProblemKind, cache_write, catalogue};
+/// use cache_runtime::{ProblemKind, cache_write, catalogue};
+///
 /// #[cache_write(tags = ["invoice:<id>"])]
 /// async fn pay(id: u64) {}
 ///
