@@ -9,7 +9,7 @@ use crate::stats::FunctionStats;
 
 /// Every annotated function of the program that was linked, in the order of file and line.
 ///
-/// ```
+/// ```standalone_crate
 /// // In a test suite: a misspelt tag is a failing test.
 /// let problems = cache_runtime::catalogue().problems();
 /// assert!(problems.is_empty(), "{problems}");
@@ -24,7 +24,7 @@ pub fn catalogue() -> Catalogue {
 
 /// See [`catalogue`].
 ///
-/// ```
+/// ```standalone_crate
 /// use cache_runtime::{cache_read, catalogue};
 ///
 /// #[cache_read(key = "price:<id>", ttl = "5m")]
@@ -44,7 +44,7 @@ pub struct Catalogue {
 
 /// One annotated function.
 ///
-/// ```
+/// ```standalone_crate
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use cache_runtime::{Cache, SiteKind, cache_read, cache_write, catalogue};
 ///
@@ -171,7 +171,7 @@ impl Catalogue {
 
     /// Declares a tag that writes here may invalidate although no function here carries it: another service does.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use cache_runtime::{cache_write, catalogue};
     /// #[cache_write(tags = ["invoice:<id>"])] // another service caches invoices
     /// async fn pay(id: u64) {}
@@ -194,7 +194,7 @@ impl Catalogue {
     ///   values, but drop each other's entries.
     /// - A write-through names a key (`put = "user:<user_id>"`) whose reader has tags: its entry would not have them.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use cache_runtime::{cache_read, cache_write, catalogue};
     /// #[cache_read(key = "user:<id>")]
     /// async fn get_user(id: u64) -> u64 {
@@ -331,7 +331,7 @@ impl fmt::Display for Catalogue {
 
 /// What a [`Problem`] is about.
 ///
-/// ```
+/// ```standalone_crate
 /// use cache_runtime::{ProblemKind, cache_write, catalogue};
 ///
 /// #[cache_write(tags = ["invoice:<id>"])]
@@ -359,7 +359,7 @@ pub enum ProblemKind {
 
 /// One thing that is wrong.
 ///
-/// ```
+/// ```standalone_crate
 /// use cache_runtime::{ProblemKind, cache_write, catalogue};
 ///
 /// #[cache_write(tags = ["invoice:<id>"])]
@@ -398,7 +398,7 @@ impl fmt::Display for Problem {
 
 /// What is wrong. Empty in a sound program; reads as a list.
 ///
-/// ```
+/// ```standalone_crate
 /// let problems = cache_runtime::catalogue().problems();
 /// for problem in problems.iter() {
 ///     println!("{problem}");
@@ -413,7 +413,7 @@ pub struct Problems {
 impl Problems {
     /// Leaves out what is said about a tag that another service carries.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use cache_runtime::{cache_write, catalogue};
     /// #[cache_write(tags = ["invoice:<id>"])] // another service caches invoices
     /// async fn pay(id: u64) {}
