@@ -15,7 +15,7 @@ pub const UNKNOWN: &str = "*";
 
 /// What an attribute makes of a function.
 ///
-/// ```
+/// ```standalone_crate
 /// use cache_runtime::{SiteKind, catalogue, memoize};
 ///
 /// #[memoize]

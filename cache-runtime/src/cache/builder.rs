@@ -163,11 +163,11 @@ impl Builder {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// use cache_runtime::{Cache, CacheConfig};
     ///
-    /// let file: CacheConfig = serde_json::from_str(r#"{ "prefix": "shop", "max_items": 500 }"#).unwrap();
+    /// let file: CacheConfig = serde_json::from_str(r#"{ "prefix": "shop", "max_items": 500 }"#)?;
     /// let cache = Cache::builder().config(file).max_items(1_000).ignore_env().build().await?;
     /// let info = cache.info().await?;
     /// assert_eq!((info.prefix.as_str(), info.max_items), ("shop:v1", 1_000));
-    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     pub fn config(mut self, file: CacheConfig) -> Self {
         self.file = file;
@@ -296,10 +296,10 @@ impl Cache {
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
     /// use cache_runtime::{Cache, CacheConfig};
     ///
-    /// let config: CacheConfig = serde_json::from_str(r#"{ "prefix": "shop", "ttl_default": "10m" }"#).unwrap();
+    /// let config: CacheConfig = serde_json::from_str(r#"{ "prefix": "shop", "ttl_default": "10m" }"#)?;
     /// let cache = Cache::from_config(config).await?;
     /// assert_eq!(cache.info().await?.prefix, "shop:v1");
-    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
     /// ```
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::stats::FunctionStats;
 
 /// Every annotated function of the program that was linked, in the order of file and line.
 ///
-/// ```
+/// ```standalone_crate
 /// // In a test suite: a misspelt tag is a failing test.
 /// let problems = cache_runtime::catalogue().problems();
 /// assert!(problems.is_empty(), "{problems}");
@@ -24,7 +24,7 @@ pub fn catalogue() -> Catalogue {
 
 /// See [`catalogue`].
 ///
-/// ```
+/// ```standalone_crate
 /// use cache_runtime::{cache_read, catalogue};
 ///
 /// #[cache_read(key = "price:<id>", ttl = "5m")]
@@ -44,7 +44,7 @@ pub struct Catalogue {
 
 /// One annotated function.
 ///
-/// ```
+/// ```standalone_crate
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
 /// use cache_runtime::{Cache, SiteKind, cache_read, cache_write, catalogue};
 ///
@@ -57,11 +57,8 @@ pub struct Catalogue {
 /// async fn set_price(id: u64) {}
 ///
 /// let all = catalogue();
-/// for function in all.functions() {
-///     println!("{} at {}:{} in {}", function.path(), function.file(), function.line(), function.module());
-/// }
 /// let [read, write] = all.functions() else { panic!("there are two functions") };
-///
+/// println!("{} at {}:{} in {}", read.path(), read.file(), read.line(), read.module());
 /// assert_eq!((read.name(), read.kind()), ("price", SiteKind::Read));
 /// assert_eq!((read.key().as_deref(), read.ttl().as_str()), (Some("price:<id>"), "5m"));
 /// assert_eq!((read.tags(), read.value()), (["prices"].as_slice(), Some("u64")));
@@ -167,14 +164,6 @@ impl fmt::Display for Function {
 
 impl Catalogue {
     /// The functions.
-    ///
-    /// ```
-    /// use cache_runtime::{SiteKind, catalogue};
-    ///
-    /// let catalogue = catalogue();
-    /// let writes = catalogue.functions().iter().filter(|function| function.kind() == SiteKind::Write);
-    /// assert_eq!(writes.count(), 0); // there are no functions in this example
-    /// ```
     #[must_use]
     pub fn functions(&self) -> &[Function] {
         &self.functions
@@ -182,7 +171,7 @@ impl Catalogue {
 
     /// Declares a tag that writes here may invalidate although no function here carries it: another service does.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use cache_runtime::{cache_write, catalogue};
     /// #[cache_write(tags = ["invoice:<id>"])] // another service caches invoices
     /// async fn pay(id: u64) {}
@@ -205,7 +194,7 @@ impl Catalogue {
     ///   values, but drop each other's entries.
     /// - A write-through names a key (`put = "user:<user_id>"`) whose reader has tags: its entry would not have them.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use cache_runtime::{cache_read, cache_write, catalogue};
     /// #[cache_read(key = "user:<id>")]
     /// async fn get_user(id: u64) -> u64 {
@@ -342,9 +331,8 @@ impl fmt::Display for Catalogue {
 
 /// What a [`Problem`] is about.
 ///
-/// ```
-/// # use cache_runtime::cache_write;
-/// use cache_runtime::{ProblemKind, catalogue};
+/// ```standalone_crate
+/// use cache_runtime::{ProblemKind, cache_write, catalogue};
 ///
 /// #[cache_write(tags = ["invoice:<id>"])]
 /// async fn pay(id: u64) {}
@@ -371,8 +359,9 @@ pub enum ProblemKind {
 
 /// One thing that is wrong.
 ///
-/// ```
-/// # use cache_runtime::{ProblemKind, cache_write, catalogue};
+/// ```standalone_crate
+/// use cache_runtime::{ProblemKind, cache_write, catalogue};
+///
 /// #[cache_write(tags = ["invoice:<id>"])]
 /// async fn pay(id: u64) {}
 ///
@@ -409,7 +398,7 @@ impl fmt::Display for Problem {
 
 /// What is wrong. Empty in a sound program; reads as a list.
 ///
-/// ```
+/// ```standalone_crate
 /// let problems = cache_runtime::catalogue().problems();
 /// for problem in problems.iter() {
 ///     println!("{problem}");
@@ -424,7 +413,7 @@ pub struct Problems {
 impl Problems {
     /// Leaves out what is said about a tag that another service carries.
     ///
-    /// ```
+    /// ```standalone_crate
     /// # use cache_runtime::{cache_write, catalogue};
     /// #[cache_write(tags = ["invoice:<id>"])] // another service caches invoices
     /// async fn pay(id: u64) {}

@@ -189,7 +189,7 @@ impl Tenant {
     ///
     /// let tenant = Tenant::new("org-123")?;
     /// tenant.scope(async {
-    ///     Tenant::global(cache.set("rates", 1_u64)).await?;
+    ///     Tenant::global(async { cache.set("rates", 1_u64).await }).await?;
     ///     assert!(!cache.exists("rates").await?); // the tenant has none of its own
     ///     Ok::<_, cache_runtime::Error>(())
     /// }).await?;

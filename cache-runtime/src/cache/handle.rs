@@ -52,7 +52,7 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # struct Shop;
     /// # impl Shop {
     /// #     #[cache_read(key = "price:<id>", skip(self))]
-    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// #     pub async fn price(&self, id: u64) -> u64 { id * 10 }
     /// # }
     /// # Cache::memory().scope(async {
     /// Shop.price(1).await;
@@ -78,7 +78,7 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # struct Shop;
     /// # impl Shop {
     /// #     #[cache_read(key = "price:<id>", skip(self))]
-    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// #     pub async fn price(&self, id: u64) -> u64 { id * 10 }
     /// # }
     /// # Cache::memory().scope(async {
     /// assert_eq!(Shop.price_entry(1).peek().await?, None);
@@ -106,7 +106,7 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # struct Shop;
     /// # impl Shop {
     /// #     #[cache_read(key = "price:<id>", skip(self))]
-    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// #     pub async fn price(&self, id: u64) -> u64 { id * 10 }
     /// # }
     /// # Cache::memory().scope(async {
     /// Shop.price(1).await;
@@ -134,7 +134,7 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # struct Shop;
     /// # impl Shop {
     /// #     #[cache_read(key = "price:<id>", skip(self))]
-    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// #     pub async fn price(&self, id: u64) -> u64 { id * 10 }
     /// # }
     /// # Cache::memory().scope(async {
     /// Shop.price_entry(1).put(99).await?;
@@ -158,7 +158,7 @@ impl<V: Send + Sync + 'static> Entry<V> {
     /// # struct Shop;
     /// # impl Shop {
     /// #     #[cache_read(key = "price:<id>", skip(self))]
-    /// #     async fn price(&self, id: u64) -> u64 { id * 10 }
+    /// #     pub async fn price(&self, id: u64) -> u64 { id * 10 }
     /// # }
     /// # Cache::memory().scope(async {
     /// assert_eq!(Shop.price_entry(1).key().as_str(), "price:1");

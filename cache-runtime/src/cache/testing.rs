@@ -159,6 +159,19 @@ impl TestCache {
     }
 
     /// The clock.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use cache_runtime::Cache;
+    ///
+    /// let cache = Cache::for_test();
+    /// let clock = cache.clock().clone(); // for what moves the time and does not hold the cache
+    /// cache.set("k", 1_u64).ttl("5m").await?;
+    /// clock.advance(Duration::from_secs(301));
+    /// assert!(!cache.exists("k").await?);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
     #[must_use]
     pub fn clock(&self) -> &TestClock {
         &self.clock

@@ -20,7 +20,7 @@ impl CacheConfig {
     /// use cache_runtime::CacheConfig;
     ///
     /// let config = CacheConfig::from_env()?.resolve()?;
-    /// assert_eq!(config.prefix, "svc"); // where `CACHE_PREFIX` is not set
+    /// println!("{} in {}", config.prefix, config.backend); // `svc in mem://` where nothing is set
     /// # Ok::<(), cache_runtime::Error>(())
     /// ```
     ///

@@ -117,9 +117,13 @@ impl<'c, S: Returned> Write<'c, S> {
         if options.before {
             self.guard.targets.invalidate(core, call, &[]);
             names.iter().for_each(|name| core.cells.invalidate(name));
-            if let Some(shared) = call.reachable_shared() {
-                told = shared.invalidate(self.guard.targets.on(shared, call)).await.map(drop);
-            }
+        }
+        // A mark that keeps other processes from storing needs more than a cell that is gone; until there is one, a fence on
+        // a shared backend is no more than `before`.
+        if (options.before || options.fence.is_some())
+            && let Some(shared) = call.reachable_shared()
+        {
+            told = shared.invalidate(self.guard.targets.on(shared, call)).await.map(drop);
         }
         if options.fence.is_some() {
             self.guard.fences = names.into_iter().map(|name| (name.clone(), core.cells.fence(&name))).collect();
