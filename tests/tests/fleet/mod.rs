@@ -17,7 +17,7 @@ use redis::FromRedisValue;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing that works takes this long, however busy the machine is.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -321,6 +321,12 @@ pub async fn soon(what: &str, done: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// For measuring.
+#[allow(clippy::disallowed_methods, reason = "what is measured is what the machine does")]
+pub fn now() -> Instant {
+    Instant::now()
 }
 
 /// What a task returned.
