@@ -37,6 +37,8 @@ pub(super) struct Want {
     pub(super) form: Form,
     /// Cells that the entry has to depend on.
     pub(super) required: Vec<Name>,
+    /// Among them the cell of the function that asks. What was stored by key depends on no function's.
+    pub(super) own: Option<Name>,
     /// Cells that it may depend on, as far as this process remembers.
     pub(super) noted: Vec<Name>,
 }
@@ -87,7 +89,8 @@ impl Want {
             (Codec::Json, false, Some(_)) => Form::Either,
             _ => Form::Whole,
         };
-        let mut want = Self { name, template: key.template(), form, required, noted: Vec::new() };
+        let own = shared.function_cell(tenant, call.site);
+        let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new() };
         // Only where the value has tags that the arguments do not tell.
         if call.site.options.result_tags {
             want.remember(shared);
@@ -99,7 +102,7 @@ impl Want {
     pub(super) fn direct(shared: &Shared, key: &KeyWriter) -> Self {
         let name = super::names::entry(&shared.prefix, key.as_bytes());
         let mut want =
-            Self { name, template: key.template(), form: Form::Either, required: Vec::new(), noted: Vec::new() };
+            Self { name, template: key.template(), form: Form::Either, required: Vec::new(), own: None, noted: Vec::new() };
         want.remember(shared);
         want
     }
@@ -186,7 +189,9 @@ impl Seen {
                 Some(_) => return Verdict::Dead,
             }
         }
-        if want.required.iter().any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
+        let has = |cell: &Name| head.cells.iter().any(|(name, _)| **name == **cell);
+        let of_no_function = !head.cells.iter().any(|(name, _)| super::names::is_function(name));
+        if want.required.iter().any(|cell| !has(cell) && !(of_no_function && want.own.as_ref() == Some(cell))) {
             return Verdict::Dead;
         }
         if ask.is_empty() { Verdict::Live(envelope) } else { Verdict::Ask(ask) }

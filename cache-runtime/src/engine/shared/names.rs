@@ -36,6 +36,12 @@ pub(crate) fn entry(prefix: &[u8], physical: &[u8]) -> EntryName {
 
 const SIDE: &[u8] = b"%+side:";
 const LEASE: &[u8] = b"%+lease:";
+const FUNCTION: &[u8] = b"%+fn:";
+
+/// Whether a cell may be a function's. A tag that looks like it does no harm.
+pub(crate) fn is_function(cell: &[u8]) -> bool {
+    cell.windows(FUNCTION.len()).any(|part| part == FUNCTION)
+}
 
 /// What has to stand in braces for a name to be in the slot of `physical`, where that is not `physical` itself.
 ///
@@ -79,7 +85,7 @@ pub(crate) fn cell(prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text:
         Covers::All => b"%+all",
         Covers::Any => b"%+any",
         Covers::Tenant => b"%+tenant",
-        Covers::Function => b"%+fn:",
+        Covers::Function => FUNCTION,
         Covers::Namespace => b"%+ns:",
         Covers::Tag => b"%+tag:",
     };
