@@ -243,6 +243,22 @@ async fn a_hit_on_what_another_process_stored_is_one_round_trip() {
     }
 }
 
+/// P10: so are hits on what was stored by key.
+#[tokio::test]
+async fn a_hit_on_what_was_stored_by_key_is_one_round_trip() {
+    let meter = Meter::new().await;
+    let stores: [(&str, Work); 3] = [
+        ("put by key", work!(|at, id| put_by_key(at, id))),
+        ("set", work!(|at, id| at.cache.set(format!("untagged:{id}"), at.source.now(id)))),
+        ("companion", work!(|at, id| untagged::put(&at.source.now(id), at, id))),
+    ];
+    for (what, store) in stores {
+        let cost = meter.cost(async |at, id| store(at, id).await, async |at, id| _ = untagged(at, id).await).await;
+        assert_eq!((cost.trips, cost.commands), (1, only("MGET")), "{what}");
+    }
+    assert_eq!(meter.near.loads(), 0);
+}
+
 /// P10: look, take the lease, store.
 #[tokio::test]
 async fn a_cold_miss_is_three_round_trips_at_most() {

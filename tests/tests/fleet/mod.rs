@@ -17,7 +17,7 @@ use redis::FromRedisValue;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OnceCell, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// Nothing that works takes this long, however busy the machine is.
 pub const LONG: Duration = Duration::from_secs(20);
@@ -235,12 +235,16 @@ impl Gate {
 
     /// The write's body.
     pub async fn write(&self, at: &Place, id: u64) -> Row {
-        self.0.send_replace(Stage::InBody);
+        self.reach(Stage::InBody);
         self.reached(Stage::MayCommit).await;
         let row = at.commit(id);
-        self.0.send_replace(Stage::Committed);
+        self.reach(Stage::Committed);
         self.reached(Stage::MayReturn).await;
         row
+    }
+
+    fn reach(&self, stage: Stage) {
+        self.0.send_modify(|now| *now = stage.max(*now));
     }
 
     async fn reached(&self, stage: Stage) {
@@ -254,13 +258,13 @@ impl Gate {
 
     /// Has the body commit, and waits until it has.
     pub async fn commit(&self) {
-        self.0.send_replace(Stage::MayCommit);
+        self.reach(Stage::MayCommit);
         within("the commit", self.reached(Stage::Committed)).await;
     }
 
     /// Lets the body return.
     pub fn let_go(&self) {
-        self.0.send_replace(Stage::MayReturn);
+        self.reach(Stage::MayReturn);
     }
 }
 
@@ -321,6 +325,12 @@ pub async fn soon(what: &str, done: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// For measuring.
+#[allow(clippy::disallowed_methods, reason = "what is measured is what the machine does")]
+pub fn now() -> Instant {
+    Instant::now()
 }
 
 /// What a task returned.

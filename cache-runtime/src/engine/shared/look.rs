@@ -90,7 +90,7 @@ impl Want {
             (Codec::Json, false, Some(_)) => Form::Either,
             _ => Form::Whole,
         };
-        let own = Some(shared.function_cell(tenant, call.site));
+        let own = shared.function_cell(tenant, call.site);
         let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new() };
         // Of tags that only the value tells, and of an entry that somebody else stored.
         want.remember(shared);

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use crate::background::Background;
 use crate::codec::{Codec, Keyring, Wire};
 use crate::engine::call::Call;
+use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
 use crate::error::{Error, ErrorKind};
 use crate::outbox::Outbox;
@@ -105,14 +106,10 @@ impl Shared {
         names::cell(&self.prefix, covers, tenant, text)
     }
 
-    /// The cell of a function.
-    pub(super) fn function_cell(&self, tenant: Option<&Tenant>, site: &Site) -> Name {
-        self.cell(Covers::Function, tenant, function_name(site).as_bytes())
-    }
-
     /// The cells that every entry of a function depends on, tags aside.
     pub(super) fn implicit_cells(&self, tenant: Option<&Tenant>, site: &Site, namespace: Option<&[u8]>) -> Vec<Name> {
-        let mut cells = vec![self.cell(Covers::All, None, b""), self.function_cell(tenant, site)];
+        let mut cells = vec![self.cell(Covers::All, None, b"")];
+        cells.extend(self.function_cell(tenant, site));
         if tenant.is_some() {
             cells.push(self.cell(Covers::Tenant, tenant, b""));
         }
@@ -120,6 +117,12 @@ impl Shared {
             cells.push(self.cell(Covers::Namespace, tenant, namespace));
         }
         cells
+    }
+
+    /// The cell of a function's entries. What is stored by key, by a write or a direct call, is no function's.
+    pub(super) fn function_cell(&self, tenant: Option<&Tenant>, site: &Site) -> Option<Name> {
+        let is_function = site.kind == SiteKind::Read && !std::ptr::eq(site, &raw const DIRECT);
+        is_function.then(|| self.cell(Covers::Function, tenant, function_name(site).as_bytes()))
     }
 
     /// Whether what the store says may be believed: no invalidation of this process waits to be delivered.

@@ -37,6 +37,7 @@ pub(crate) fn entry(prefix: &[u8], physical: &[u8]) -> EntryName {
 
 const SIDE: &[u8] = b"%+side:";
 const LEASE: &[u8] = b"%+lease:";
+const FUNCTION: &[u8] = b"%+fn:";
 
 /// What has to stand in braces for a name to be in the slot of `physical`, where that is not `physical` itself.
 ///
@@ -60,7 +61,7 @@ pub(crate) fn cell(prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text:
         Covers::All => b"%+all",
         Covers::Any => b"%+any",
         Covers::Tenant => b"%+tenant",
-        Covers::Function => b"%+fn:",
+        Covers::Function => FUNCTION,
         Covers::Namespace => b"%+ns:",
         Covers::Tag => b"%+tag:",
     };

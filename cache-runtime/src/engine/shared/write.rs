@@ -140,20 +140,25 @@ impl<V> SharedClaims<V> {
         }
         let mut replies = self.shared.store.run(ops).await.into_iter();
         let mut next = || replies.next().unwrap_or_else(super::no_reply);
-        let any = if watches { Some(next()?.nonce()?) } else { None };
+        let any = if watches { next().and_then(Reply::nonce).map(Some) } else { Ok(None) };
+        let mut failed = None;
         for claim in &mut claims {
-            if !next()?.flag()?
-                && let Some(mut hold) = claim.hold.take()
-            {
-                hold.disarm();
+            match next().and_then(Reply::flag) {
+                Ok(true) => {}
+                Ok(false) => claim.refuse(),
+                // It may have been taken, and is given back. The entry is invalidated after the body all the same.
+                Err(error) => failed = Some(error),
             }
             let cells: Vec<Name> = claim.want.cells().cloned().collect();
             for cell in cells {
-                claim.cells.push((cell, next()?.nonce()?));
+                match next().and_then(Reply::nonce) {
+                    Ok(nonce) => claim.cells.push((cell, nonce)),
+                    Err(error) => failed = Some(error),
+                }
             }
         }
         self.claims.extend(claims);
-        Ok(any)
+        failed.map_or(any, Err)
     }
 
     /// An entry named after the write.
@@ -300,8 +305,8 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         }
         for claim in &mut new {
             let got = nonce().is_some_and(|reply| reply.flag().unwrap_or(false));
-            if !got && let Some(mut hold) = claim.hold.take() {
-                hold.disarm();
+            if !got {
+                claim.refuse();
             }
             let cells: Vec<Name> = claim.want.cells().cloned().collect();
             for cell in cells {
@@ -380,6 +385,13 @@ impl<V> SharedClaim<V> {
         let mut want = Want::of(shared, &target.call, &target.key, &target.early);
         want.noted.clear();
         Self { target, want, hold: None, cells: Vec::new(), said: None }
+    }
+
+    /// Somebody else has the lease.
+    fn refuse(&mut self) {
+        if let Some(mut hold) = self.hold.take() {
+            hold.disarm();
+        }
     }
 
     /// The entry's names.

@@ -1,4 +1,7 @@
-//! The process that `process::Worker` starts: commands by name. The protocol is in `process::serve`.
+//! The process that `process::Worker` starts: commands by name. The protocol is in `process::serve`; what calls annotated
+//! functions is in `call`.
+
+mod call;
 
 use cache_tests::process::{Worker, serve};
 use cache_tests::redis::Server;
@@ -9,6 +12,7 @@ use serde_json::{Value, json};
 struct Held {
     servers: Vec<Server>,
     workers: Vec<Worker>,
+    cache: Option<call::Held>,
 }
 
 #[tokio::main]
@@ -34,6 +38,14 @@ async fn run(held: &mut Held, name: &str, with: Value) -> Result<Value, String> 
             let answer = json!({ "pid": worker.pid() });
             held.workers.push(worker);
             Ok(answer)
+        }
+        "open" => {
+            held.cache = Some(call::open(&with).await?);
+            Ok(Value::Null)
+        }
+        "call" | "write" => {
+            let cache = held.cache.as_ref().ok_or("no cache was opened")?;
+            if name == "call" { call::call(cache, &with).await } else { call::write(cache, &with).await }
         }
         "stop all" => {
             held.servers.iter().for_each(Server::stop_signal);
