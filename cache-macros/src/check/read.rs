@@ -309,7 +309,7 @@ fn settings(args: &Args) -> Vec<Setting> {
     }
     match args.word("codec") {
         Some("json") => set("codec", Argument::Codec("Json")),
-        Some("msgpack") => set("codec", Argument::Codec("Msgpack")),
+        Some("msgpack") => set("codec", Argument::Codec("MsgPack")),
         Some(_) => set("codec", Argument::Codec("Bincode")),
         None => {}
     }
