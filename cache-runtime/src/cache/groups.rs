@@ -140,10 +140,9 @@ impl Cache {
     pub async fn invalidate_keys(&self, keys: impl IntoIterator<Item = impl Into<Key>>) -> Result<u64, Error> {
         let call = self.call();
         let keys: Vec<_> = keys.into_iter().map(|key| call.direct_key(key)).collect::<Result<_, _>>()?;
-        let here = keys.iter().try_fold(0, |count, key| Ok::<_, Error>(count + u64::from(call.delete(key)?)))?;
         match call.direct_shared()? {
-            Some(direct) => Ok(here + direct.delete(&keys).await?),
-            None => Ok(here),
+            Some(direct) => direct.delete(&keys).await,
+            None => keys.iter().try_fold(0, |count, key| Ok(count + u64::from(call.delete(key)?))),
         }
     }
 

@@ -69,15 +69,35 @@ impl On {
 
     /// One command about one physical name, sent to the node that has it.
     pub(crate) async fn command<T: redis::FromRedisValue>(&self, command: &str, name: &str) -> T {
+        self.run(name, &[command, name]).await
+    }
+
+    async fn run<T: redis::FromRedisValue>(&self, name: &str, words: &[impl AsRef<[u8]>]) -> T {
         match self.backend {
             Backend::Memory => panic!("there is no server"),
-            Backend::Redis => server().await.query(&[command, name]).await,
+            Backend::Redis => server().await.query(words).await,
             Backend::Cluster => {
                 let cluster = cluster().await;
                 let owner = cluster.owner(cluster.slot_of(name).await).await;
-                cluster.node(owner).query(&[command, name]).await
+                cluster.node(owner).query(words).await
             }
         }
+    }
+
+    /// Stores text under a physical name, as another program would.
+    pub(crate) async fn store(&self, name: &str, text: &str) {
+        let () = self.run(name, &["SET", name, text]).await;
+    }
+
+    /// Appends to a list under a physical name, as another program would.
+    pub(crate) async fn push(&self, name: &str, text: &str) {
+        let _: i64 = self.run(name, &["RPUSH", name, text]).await;
+    }
+
+    /// Copies the bytes under one physical name to another.
+    pub(crate) async fn copy(&self, from: &str, to: &str) {
+        let bytes: Vec<u8> = self.command("GET", from).await;
+        let () = self.run(to, &[b"SET" as &[u8], to.as_bytes(), &bytes]).await;
     }
 
     /// All physical names of this case, as the servers list them.

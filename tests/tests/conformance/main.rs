@@ -37,11 +37,14 @@ macro_rules! on_servers {
 
 mod backend;
 mod batch;
+mod codec;
 mod companion;
 mod contention;
 mod counter;
 mod direct;
 mod group;
 mod hostile;
+mod memo;
 mod read;
+mod tenancy;
 mod write;

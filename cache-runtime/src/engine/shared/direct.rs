@@ -227,8 +227,12 @@ impl Direct<'_> {
         first.map_or_else(super::no_reply, Ok)?.flag()
     }
 
-    /// Drops entries; says how many valid ones there were.
+    /// Drops entries, and memoized results of these names, which are in this process; says how many valid ones there were.
     pub(crate) async fn delete(&self, keys: &[KeyWriter]) -> Result<u64, Error> {
+        let mut here = 0;
+        for key in keys {
+            here += u64::from(self.call.delete(key)?);
+        }
         let wants: Vec<Want> = keys.iter().map(|key| self.want(key)).collect();
         // An invalidation is sent even where nothing that is there may be believed.
         let seen = if self.shared.is_trusted() {
@@ -237,7 +241,7 @@ impl Direct<'_> {
             Vec::new()
         };
         self.invalidate_keys(keys).await?;
-        Ok(wants.iter().zip(&seen).filter(|(want, seen)| Self::is_live(seen, want)).count() as u64)
+        Ok(here + wants.iter().zip(&seen).filter(|(want, seen)| Self::is_live(seen, want)).count() as u64)
     }
 
     /// Drops entries, whatever they are. One round trip.

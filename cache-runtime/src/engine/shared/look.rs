@@ -22,9 +22,7 @@ use crate::store::{EntryName, Name, Nonce, Op, Reply};
 pub(super) enum Form {
     /// Under the entry's own name.
     Whole,
-    /// Beside it: the value is plain JSON.
-    Plain,
-    /// Wherever it is.
+    /// There, or beside it. Plain JSON has it beside it; what has no value, and what was compressed, has it under its own.
     Either,
 }
 
@@ -85,11 +83,7 @@ impl Want {
             }
         }
         let wire = shared.wire(call.site, &name);
-        let form = match (wire.codec, wire.encrypt, wire.compress_above) {
-            (Codec::Json, false, None) => Form::Plain,
-            (Codec::Json, false, Some(_)) => Form::Either,
-            _ => Form::Whole,
-        };
+        let form = if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole };
         let own = shared.function_cell(tenant, call.site);
         let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new() };
         // Of tags that only the value tells, and of an entry that somebody else stored.
@@ -135,7 +129,6 @@ impl Want {
         let EntryName { entry, side, .. } = &self.name;
         match self.form {
             Form::Whole => vec![Op::Read(Arc::clone(entry))],
-            Form::Plain => vec![Op::Read(Arc::clone(side)), Op::ReadPlain(Arc::clone(entry))],
             Form::Either => vec![Op::ReadAny(Arc::clone(entry)), Op::Read(Arc::clone(side))],
         }
     }
@@ -145,9 +138,6 @@ impl Want {
         let mut next = || replies.next().unwrap_or_else(super::no_reply);
         Ok(match self.form {
             Form::Whole => Seen { envelope: next()?.bytes()?, ..Seen::default() },
-            Form::Plain => {
-                Seen { envelope: next()?.bytes()?, plain: next()?.bytes()?, beside: true, ..Seen::default() }
-            }
             Form::Either => match (next()?.any()?, next()?.bytes()?) {
                 (Some((envelope, true)), _) => Seen { envelope: Some(envelope), ..Seen::default() },
                 (plain, envelope) => {
