@@ -31,7 +31,13 @@ pub(super) fn statements(
     let own = |used: bool| used.then(|| q!(let #element = #p::capture(#element);));
     let owned = own(plan.tags.iter().any(|tag| !tag.uses().result && needs_owned(tag)));
     let known = flow::known(cx, plan, &q!(early));
-    let say = if known.is_empty() { q!(|_, _| {}) } else { q!(|early, #element| { #owned #known }) };
+    let mentioned = crate::tokens::idents(&known).iter().any(|ident| element == ident);
+    let say = match (known.is_empty(), mentioned) {
+        (true, _) => q!(|_, _| {}),
+        (false, true) => q!(|early, #element| { #owned #known }),
+        // What nobody uses would be reported as the user's own variable.
+        (false, false) => q!(|early, _| { #known }),
+    };
     let ttl = flow::ttl(cx, plan, &q!(batch));
     let after = After::new(plan);
     let needs = after.needs();
