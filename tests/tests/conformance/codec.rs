@@ -21,7 +21,7 @@ struct Everything {
     letter: char,
     text: String,
     bytes: Vec<u8>,
-    some: Option<Box<Everything>>,
+    some: Option<Box<Self>>,
     pair: (u8, String),
     list: Vec<Kind>,
     map: BTreeMap<String, i32>,

@@ -7,7 +7,8 @@
 /// Makes a test for each backend of each case.
 macro_rules! everywhere {
     ($($(#[$doc:meta])* async fn $name:ident($on:ident: &On) $body:block)*) => {
-        $(async fn $name($on: &crate::backend::On) $body)*
+        $(#[allow(unused_variables, clippy::unit_arg, reason = "a case need not ask where it runs")]
+        async fn $name($on: &crate::backend::On) $body)*
         everywhere! { @on memory = Memory: $($(#[$doc])* $name)* }
         everywhere! { @servers $($(#[$doc])* $name)* }
     };
