@@ -190,8 +190,9 @@ impl Seen {
             }
         }
         let has = |cell: &Name| head.cells.iter().any(|(name, _)| **name == **cell);
-        let of_no_function = !head.cells.iter().any(|(name, _)| super::names::is_function(name));
-        if want.required.iter().any(|cell| !has(cell) && !(of_no_function && want.own.as_ref() == Some(cell))) {
+        let of_no_function = || !head.cells.iter().any(|(name, _)| super::names::is_function(name));
+        let mut lacking = want.required.iter().filter(|cell| !has(cell));
+        if lacking.any(|cell| want.own.as_ref() != Some(cell) || !of_no_function()) {
             return Verdict::Dead;
         }
         if ask.is_empty() { Verdict::Live(envelope) } else { Verdict::Ask(ask) }
