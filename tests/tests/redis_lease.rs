@@ -76,7 +76,8 @@ struct Answer {
 
 impl Answer {
     fn of(answer: &Value) -> Self {
-        let got = answer["got"].as_object().unwrap().iter().map(|(load, count)| (load.clone(), count.as_u64().unwrap()));
+        let got =
+            answer["got"].as_object().unwrap().iter().map(|(load, count)| (load.clone(), count.as_u64().unwrap()));
         Self { got: got.collect(), took: Duration::from_millis(answer["ms"].as_u64().unwrap()) }
     }
 

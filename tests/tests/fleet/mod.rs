@@ -79,9 +79,7 @@ impl Source {
             (Row { id, org: slot.org, version: slot.version }, slot.loads)
         };
         let mut changed = self.changed.subscribe();
-        let passes = |(): &()| {
-            self.rows.lock()[&id].held.is_none_or(|(first, last)| load < first || load > last)
-        };
+        let passes = |(): &()| self.rows.lock()[&id].held.is_none_or(|(first, last)| load < first || load > last);
         let _ = changed.wait_for(passes).await;
         row
     }
@@ -184,7 +182,9 @@ impl Fleet {
     /// Runs a command on the server, past all proxies.
     pub async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::Cmd::new();
-        words.iter().for_each(|word| drop(command.arg(word)));
+        for word in words {
+            command.arg(word);
+        }
         within(words[0], command.query_async(&mut self.admin.clone())).await.unwrap()
     }
 

@@ -62,7 +62,9 @@ async fn race(what: &str, new: New, read: Read, write: Write) {
                 Order::OldEndsFirst | Order::OldEndsLast => {
                     source.hold(id, first, u64::MAX);
                     let [here, others @ ..] = begin(&fleet, id, new, read).await;
-                    let fresh = async |task: JoinHandle<Row>| assert_eq!(ended(&what, task).await.version, 1, "{what}: it began after the write");
+                    let fresh = async |task: JoinHandle<Row>| {
+                        assert_eq!(ended(&what, task).await.version, 1, "{what}: it began after the write")
+                    };
                     if matches!(order, Order::OldEndsFirst) {
                         source.hold(id, first + 1, u64::MAX);
                         ended(&what, old).await;
@@ -105,6 +107,7 @@ async fn race(what: &str, new: New, read: Read, write: Write) {
 }
 
 /// Begins a read in each process, and waits until each loads, or has its answer, or, where it may wait, waits.
+#[allow(clippy::async_yields_async, reason = "what is awaited is that the task is on its way")]
 async fn begin(fleet: &Fleet, id: u64, new: New, read: Read) -> [JoinHandle<Row>; 3] {
     let begin = async |place: &Arc<Place>| {
         let (loads, misses) = (place.loads(), place.cache.stats().misses);
