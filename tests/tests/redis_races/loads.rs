@@ -107,6 +107,7 @@ async fn race(what: &str, new: New, read: Read, write: Write) {
 }
 
 /// Begins a read in each process, and waits until each loads, or has its answer, or, where it may wait, waits.
+#[allow(clippy::async_yields_async, reason = "what is awaited is that the task is on its way")]
 async fn begin(fleet: &Fleet, id: u64, new: New, read: Read) -> [JoinHandle<Row>; 3] {
     let begin = async |place: &Arc<Place>| {
         let (loads, misses) = (place.loads(), place.cache.stats().misses);

@@ -155,6 +155,7 @@ async fn a_recache_is_stored_while_an_invalidation_waits() {
 }
 
 /// P1: of two writers that recache, whatever overlaps, the later commit is what is read after both.
+#[allow(clippy::async_yields_async, reason = "what is awaited is that the writer is in its body")]
 #[tokio::test]
 async fn of_two_recaches_the_later_commit_is_read() {
     #[cache_write(cache = at.cache, tags = ["group:<id>"], recache = [tagged(at, id)])]
