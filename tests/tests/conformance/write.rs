@@ -93,6 +93,7 @@ mod tagged {
     }
 }
 
+#[allow(clippy::module_inception, reason = "the functions that write")]
 mod write {
     use super::*;
 
