@@ -321,7 +321,7 @@ fn the_environment_can_enforce_tenants() {
 fn an_unusable_environment_does_not_break_the_program() {
     let stderr = run("unusable", &[("CACHE_TTL_DEFAULT", "soon"), ("REDIS_PASSWORD", "hunter2")]);
     assert_eq!(stderr.lines().filter(|line| line.contains("CACHE_TTL_DEFAULT")).count(), 1, "{stderr}");
-    let stderr = run("no such backend", &[("CACHE_URL", "redis://:hunter2@localhost:6379/0")]);
+    let stderr = run("no such backend", &[("CACHE_URL", "hybrid+redis://:hunter2@localhost:6379/0")]);
     assert!(stderr.contains("redis") && !stderr.contains("hunter2"), "{stderr}");
 }
 

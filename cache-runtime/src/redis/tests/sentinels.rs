@@ -85,7 +85,7 @@ async fn the_primary_is_found_and_another_one_after_it_was_killed() {
         is_ok
     })
     .await;
-    assert_eq!(all.primary(), all.servers[1].port);
+    until("all sentinels have heard", async || all.primary() == all.servers[1].port).await;
     assert_eq!(all.servers[1].command::<Vec<u8>>(&["GET", "e"]), stored, "it is still there");
     assert_eq!(replies.pop().unwrap().unwrap(), Reply::Bytes(None), "another server accepted it");
     let away = |error: &crate::Error| matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::ReadOnly);
