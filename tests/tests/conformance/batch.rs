@@ -295,6 +295,28 @@ everywhere! {
         assert_eq!(on.cache.stats().flights, 0);
     }
 
+    /// P2 N12: who missed just before somebody else of the same template stored it finds that under the lease, and does not
+    /// load once more.
+    async fn a_miss_that_was_overtaken_does_not_load_again(on: &On) {
+        let db = Arc::new(Db::default());
+        for round in 0..50 {
+            let spawn = |n: u64| {
+                let db = Arc::clone(&db);
+                tokio::spawn(on.cache.scope(async move {
+                    for _ in 0..n {
+                        tokio::task::yield_now().await;
+                    }
+                    if n % 2 == 0 { drop(get_users(&db, vec![round]).await) } else { drop(get_user(&db, round).await) }
+                }))
+            };
+            let tasks: Vec<_> = (0..8).map(spawn).collect();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert_eq!(db.asked(), [[round]]);
+        }
+    }
+
     /// N12 P1: an element that is invalidated while its batch loads is not stored; the others are.
     async fn an_invalidated_element_is_not_stored(on: &On) {
         let (there, db) = (on.other().await, Db::default());
