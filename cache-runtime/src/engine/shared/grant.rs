@@ -144,6 +144,10 @@ impl Shared {
             acquired.cells = cells.iter().filter(|(name, _)| want.cells().any(|cell| cell == name)).cloned().collect();
             acquired.seen.cells = acquired.cells.iter().map(|(name, nonce)| (Arc::clone(name), Some(*nonce))).collect();
         }
+        // Somebody else may have stored it meanwhile, with cells that this caller does not know.
+        let mut seen: Vec<Seen> = acquired.iter_mut().map(|acquired| std::mem::take(&mut acquired.seen)).collect();
+        self.ask(wants, &mut seen, wall_ms()).await?;
+        acquired.iter_mut().zip(seen).for_each(|(acquired, seen)| acquired.seen = seen);
         Ok(acquired)
     }
 

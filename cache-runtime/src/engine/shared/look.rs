@@ -223,7 +223,7 @@ impl Shared {
     }
 
     /// Reads the cells that entries name and nobody knew.
-    async fn ask(&self, wants: &[Want], seen: &mut [Seen], now_ms: u64) -> Result<(), Error> {
+    pub(super) async fn ask(&self, wants: &[Want], seen: &mut [Seen], now_ms: u64) -> Result<(), Error> {
         let asked: Vec<Vec<Name>> = wants
             .iter()
             .zip(&*seen)
