@@ -171,6 +171,7 @@ impl Direct<'_> {
         let mut ops = vec![Op::Drop(vec![self.shared.cell(Covers::Any, None, b"")])];
         for (want, (key, value)) in wants.iter().zip(entries) {
             let image = self.image(want, key, &cells, &**value)?;
+            self.shared.notes.renew(&want.name.entry);
             ops.push(replace(want, None, Some(image), ttl.map_or(Life::Forever, Life::For), true));
         }
         ops.extend(extended(&cells, ttl, 0));

@@ -113,6 +113,7 @@ impl Call<'_> {
             }
         };
         fill.stores = true;
+        shared.notes.renew(&fill.grant.want.name.entry);
         fill.ops.push(store(&fill.grant, image, ttl));
         if outcome != Outcome::Hint {
             fill.ops.extend(extended(&cells, ttl, ending.cost));

@@ -77,6 +77,13 @@ impl Notes {
         due
     }
 
+    /// Another entry takes its place: it was never served.
+    pub(crate) fn renew(&self, name: &Name) {
+        if let Some(note) = self.shard(name).lock().get_mut(name) {
+            note.hits = 0;
+        }
+    }
+
     /// Counts a hit.
     pub(crate) fn touch(&self, name: &Name, now: Nanos) {
         let mut table = self.shard(name).lock();
@@ -119,5 +126,8 @@ mod tests {
         notes.learn(&name, &[Arc::from(b"c".as_slice())]);
         let note = notes.get(&name);
         assert_eq!((note.cells.len(), note.hits, note.last_access), (1, 1, 7));
+        notes.renew(&name);
+        let note = notes.get(&name);
+        assert_eq!((note.cells.len(), note.hits), (1, 0));
     }
 }

@@ -527,6 +527,7 @@ impl Shared {
         cells: &[(Name, Nonce)],
         image: Option<(Image, Option<std::time::Duration>)>,
     ) -> Result<(), Error> {
+        self.notes.renew(&want.name.entry);
         let (image, ttl) = image.map_or((None, None), |(image, ttl)| (Some(image), ttl));
         let mut ops = vec![
             Op::Drop(vec![self.any()]),
