@@ -190,7 +190,9 @@ const DIRECT: &[(&str, Read, Change)] = &[
     ("a pattern over a batch", read!(one_of_batch), direct!(|cache| cache.delete_match("row:*"))),
     ("the function", read!(tagged), |cache, _| Box::pin(cache.scope(async { tagged::clear().await }))),
     ("the companion", read!(tagged), |cache, _| Box::pin(cache.scope(async { tagged::invalidate(1).await }))),
-    ("the companion of a batch", read!(one_of_batch), |cache, _| Box::pin(cache.scope(async { batch::invalidate(1).await }))),
+    ("the companion of a batch", read!(one_of_batch), |cache, _| {
+        Box::pin(cache.scope(async { batch::invalidate(1).await }))
+    }),
     ("a put", read!(tagged), |cache, db| Box::pin(cache.scope(async move { tagged::put(now(&db), 1).await }))),
     ("a set", read!(plain), |cache, db| Box::pin(async move { cache.set("row:1", now(&db)).await })),
 ];
