@@ -306,7 +306,7 @@ everywhere! {
                     for _ in 0..n {
                         tokio::task::yield_now().await;
                     }
-                    if n % 2 == 0 { drop(get_users(&db, vec![round]).await) } else { drop(get_user(&db, round).await) }
+                    if n.is_multiple_of(2) { drop(get_users(&db, vec![round]).await) } else { drop(get_user(&db, round).await) }
                 }))
             };
             let tasks: Vec<_> = (0..8).map(spawn).collect();

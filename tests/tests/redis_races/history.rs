@@ -399,7 +399,8 @@ async fn filler(server: &Server, stop: &AtomicBool) {
         number += 1;
         let _: redis::RedisResult<()> =
             redis::cmd("SET").arg(format!("junk:{}", number % 1_000)).arg(&junk).query_async(&mut connection).await;
-        if number.is_multiple_of(4) {
+        // At once until the server is full, then as much as leaves the others some time.
+        if number > 400 && number.is_multiple_of(4) {
             tokio::time::sleep(Duration::from_micros(300)).await;
         }
     }
