@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use cache_runtime::{Cache, cache_read};
 use cache_tests::redis::Server;
-use redis::aio::{MultiplexedConnection, MultiplexedConnectionConfig};
+use redis::AsyncConnectionConfig;
+use redis::aio::MultiplexedConnection;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ impl Bare {
         use redis::IntoConnectionInfo as _;
         let info = format!("{}?protocol=resp3", server.url()).into_connection_info().expect("a URL");
         let client = redis::Client::open(info).expect("a client");
-        let config = MultiplexedConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)));
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)));
         let mut connections = Vec::new();
         for _ in 0..2 {
             connections.push(client.get_multiplexed_async_connection_with_config(&config).await.expect("it answers"));
