@@ -12,7 +12,6 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// Where entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "the list of backends is in `everywhere!`")]
 pub(crate) enum Backend {
     Memory,
     Redis,
@@ -28,6 +27,7 @@ pub(crate) struct On {
     /// What the case is about; the current one of its scope.
     pub(crate) cache: Cache,
     backend: Backend,
+    url: String,
     prefix: String,
 }
 
@@ -38,8 +38,13 @@ impl On {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let place = place.trim_start_matches("conformance::").replace("::", ".");
         let prefix = format!("{}.{}", &place[..place.len().min(50)], NEXT.fetch_add(1, Relaxed));
-        let cache = build(backend, &prefix, |builder| builder).await;
-        Self { cache, backend, prefix }
+        let url = match backend {
+            Backend::Memory => "mem://".to_owned(),
+            Backend::Redis => server().await.url(),
+            Backend::Cluster => cluster().await.url(),
+        };
+        let cache = build(&url, &prefix, |builder| builder).await;
+        Self { cache, backend, url, prefix }
     }
 
     /// Whether other processes have the same entries, which are bytes there.
@@ -47,14 +52,32 @@ impl On {
         self.backend != Backend::Memory
     }
 
+    /// Whether entries are spread over several servers.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.backend == Backend::Cluster
+    }
+
+    /// Whether tags and keys that only a result tells can be watched while its writer's body runs: on one server one command
+    /// is atomic over all names. Elsewhere such a result is not written through.
+    pub(crate) fn watches_results(&self) -> bool {
+        !self.is_cluster()
+    }
+
     /// The same entries as another process sees them. In memory there is no other: it is the same cache.
     pub(crate) async fn other(&self) -> Cache {
-        if self.is_shared() { build(self.backend, &self.prefix, |builder| builder).await } else { self.cache.clone() }
+        if self.is_shared() { build(&self.url, &self.prefix, |builder| builder).await } else { self.cache.clone() }
+    }
+
+    /// Another cache on these entries, to be built on any runtime, with a server's usual timeouts. In memory it has entries of
+    /// its own.
+    pub(crate) fn build(&self) -> impl Future<Output = Cache> + Send + 'static {
+        let builder = Cache::builder().ignore_env().url(&self.url).prefix(&self.prefix);
+        async move { builder.build().await.expect("the settings can be used") }
     }
 
     /// A cache with settings of its own, on the same backend under the same prefix. In memory it has nothing to share.
     pub(crate) async fn with(&self, set: impl FnOnce(Builder) -> Builder) -> Cache {
-        build(self.backend, &self.prefix, set).await
+        build(&self.url, &self.prefix, set).await
     }
 
     /// What all physical names begin with.
@@ -126,17 +149,17 @@ async fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(Cluster::start).await
 }
 
-async fn build(backend: Backend, prefix: &str, set: impl FnOnce(Builder) -> Builder) -> Cache {
-    let url = match backend {
-        Backend::Memory => "mem://".to_owned(),
-        Backend::Redis => server().await.url(),
-        Backend::Cluster => cluster().await.url(),
-    };
+async fn build(url: &str, prefix: &str, set: impl FnOnce(Builder) -> Builder) -> Cache {
     // A busy machine is no reason to go past the server.
     let builder = Cache::builder().ignore_env().url(url).prefix(prefix).response_timeout(LONG).connect_timeout(LONG);
     let cache = set(builder).build().await.expect("the backend can be reached");
     cache.ping().await.expect("the backend answers");
     cache
+}
+
+/// How many times as long as usual cases may take that get better by it: `CACHE_STRESS_SECONDS`.
+pub(crate) fn patience() -> u32 {
+    std::env::var("CACHE_STRESS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 }
 
 /// Waits for what other tasks or the passing of time bring about.

@@ -14,6 +14,7 @@ macro_rules! everywhere {
     };
     (@servers $($cases:tt)*) => {
         everywhere! { @on redis = Redis: $($cases)* }
+        everywhere! { @on cluster = Cluster: $($cases)* }
     };
     (@on $module:ident = $backend:ident: $($(#[$doc:meta])* $name:ident)*) => {
         mod $module {
@@ -43,11 +44,15 @@ mod companion;
 mod contention;
 mod counter;
 mod direct;
+mod flight;
 mod group;
 mod hostile;
 mod insight;
+mod life;
 mod memo;
-mod promise;
+mod race;
 mod read;
+mod recache;
+mod runtime;
 mod tenancy;
 mod write;
