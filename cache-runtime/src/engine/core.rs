@@ -113,15 +113,16 @@ impl Core {
     /// `share` makes the backend that other processes share, if there is one.
     pub(crate) fn new(
         settings: Settings,
-        share: impl FnOnce(&Settings, &Arc<Background>) -> Option<Arc<Shared>>,
+        share: impl FnOnce(&Settings, &Arc<Background>, &Arc<Cells>) -> Option<Arc<Shared>>,
     ) -> Result<Arc<Self>, Error> {
         let background = Arc::new(Background::default());
-        let shared = share(&settings, &background);
+        let cells = Arc::new(Cells::new());
+        let shared = share(&settings, &background, &cells);
         let evictions = Arc::new(AtomicU64::new(0));
         let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
-            cells: Arc::new(Cells::new()),
+            cells,
             flights: Arc::new(Flights::new()),
             evictions,
             started: settings.clock.now(),
