@@ -205,10 +205,12 @@ impl Core {
         self.flights.close(physical, change)
     }
 
-    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one.
+    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one: a copy is none.
     pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
         let now = self.now();
-        self.change_key(physical, || self.remove_everywhere(physical)).iter().any(|record| record.is_valid(now))
+        self.change_key(physical, || self.remove_everywhere(physical))
+            .iter()
+            .any(|record| record.is_valid(now) && !record.is_copy)
     }
 
     /// Removes a key from every store. Call it under the key's lock.

@@ -78,6 +78,12 @@ impl Shared {
 }
 
 impl Call<'_> {
+    /// How often the copy of an entry was served, and when it last was.
+    pub(super) fn served_copy(core: &Core, want: &Want) -> (u64, Nanos) {
+        let copy = core.store.get(&want.name.entry).filter(|record| record.is_copy);
+        copy.map_or((0, 0), |record| (record.hits(), if record.hits() > 0 { record.last_access() } else { 0 }))
+    }
+
     /// Keeps a copy of what a watched look-up found.
     pub(super) fn copy(&self, core: &Core, want: &Want, seen: &Seen, stored: &Stored) {
         let Some(near) = seen.near.as_ref().filter(|near| near.cells.is_live()) else { return };
@@ -92,6 +98,7 @@ impl Call<'_> {
         }
         let mut record = Record::new(physical, stored.clone(), want.template, now, expires, near.cells.clone());
         record.bytes = bytes;
+        record.is_copy = true;
         record.weight = u32::try_from(weight).unwrap_or(u32::MAX);
         let _removed = core.store.map().insert(Box::from(&**physical), Arc::new(record));
     }
