@@ -365,11 +365,13 @@ mod shared {
             for foreign in ["", "x", "\u{0}\u{0}\u{0}\u{0}", "12"] {
                 shape(&db, 7).await;
                 on.store(&name("shape:7"), foreign).await;
+                on.heard().await;
                 assert_eq!(shape(&db, 7).await, Row::fresh(7), "{foreign:?}");
                 assert_eq!(cache.get::<Row>("shape:7").await.unwrap(), Some(Row::fresh(7)), "and it is stored again");
             }
             on.command::<i64>("DEL", &name("shape:7")).await;
             on.push(&name("shape:7"), "a list").await;
+            on.heard().await;
             assert_eq!(shape(&db, 7).await, Row::fresh(7), "of another type of the server's");
             assert_eq!(shape(&db, 7).await, Row::fresh(7));
             cache.incr("n", 1).await.unwrap();
