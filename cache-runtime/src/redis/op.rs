@@ -52,13 +52,7 @@ pub(super) fn read_all(jobs: &[Job<'_>]) -> Cmd {
 pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
     let op = match job {
         Job::Op(op) => op,
-        Job::Drop(names) => {
-            let mut command = cmd("UNLINK");
-            for name in names {
-                command.arg(&name[..]);
-            }
-            return command;
-        }
+        Job::Drop(names) => return eval(script::DROP, names),
     };
     match op {
         Op::Read(name) | Op::ReadPlain(name) | Op::ReadAny(name) => plain("GET", name),
@@ -67,13 +61,14 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command.arg(stamped(fresh, stamp)).arg(&stamp[..]).arg(life(*ttl));
             command
         }
-        Op::Acquire { lease, token, ttl, steal } => {
+        Op::Acquire { lease, token, ttl, steal: false } => {
             let mut command = plain("SET", lease);
-            command.arg(stamped(token, stamp));
-            if !steal {
-                command.arg("NX");
-            }
-            command.arg("PX").arg(ms(*ttl));
+            command.arg(stamped(token, stamp)).arg("NX").arg("PX").arg(ms(*ttl));
+            command
+        }
+        Op::Acquire { lease, token, ttl, steal: true } => {
+            let mut command = eval(script::STEAL, &[lease]);
+            command.arg(stamped(token, stamp)).arg(ms(*ttl));
             command
         }
         Op::Renew { lease, token, ttl } => {
@@ -106,6 +101,16 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
         Op::Swap { cell, seen, fresh, ttl } => {
             let mut command = eval(script::SWAP, &[cell]);
             command.arg(stamped(seen, stamp)).arg(stamped(fresh, stamp)).arg(life(*ttl));
+            command
+        }
+        Op::Mark { name, writer, ttl } => {
+            let mut command = eval(script::MARK, &[name]);
+            command.arg(&writer[..]).arg(ms(*ttl));
+            command
+        }
+        Op::Unmark { name, writer } => {
+            let mut command = eval(script::MARK, &[name]);
+            command.arg(&writer[..]).arg("");
             command
         }
         Op::Extend(name, Some(ttl)) => {
@@ -263,6 +268,8 @@ pub(super) fn reply(job: &Job<'_>, answer: Value, stamp: Stamp, at: &str) -> Res
             | Op::Fill { .. }
             | Op::Replace { .. }
             | Op::Swap { .. }
+            | Op::Mark { .. }
+            | Op::Unmark { .. }
             | Op::Expire(..),
             answer,
         ) => Reply::Flag(number(&answer, at)? > 0),

@@ -423,7 +423,7 @@ impl Direct<'_> {
     pub(crate) async fn delete_match(&self, pattern: &Pattern) -> Result<u64, Error> {
         let mut what = Invalidation::default();
         self.shared.push_pattern(self.call.tenant(), pattern, &mut what);
-        self.shared.invalidate(what).await
+        Ok(self.shared.invalidate(what).await?.found)
     }
 
     /// Makes everything under these tags invalid, and drops the entries of that name. One round trip.

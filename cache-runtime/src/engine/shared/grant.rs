@@ -201,12 +201,20 @@ pub(crate) async fn renewing<F: Future>(grants: Vec<&Grant>, ttl: Duration, body
             let _ = store.run(held.iter().map(renew).collect()).await;
         }
     };
+    alongside(body, renewal).await
+}
+
+/// Runs a body, and beside it, while it is polled, what never ends.
+pub(super) async fn alongside<F: Future>(
+    body: F,
+    renewal: impl Future<Output = std::convert::Infallible>,
+) -> F::Output {
     let (mut body, mut renewal) = (pin!(body), pin!(renewal));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(ret) = body.as_mut().poll(cx) {
             return Poll::Ready(ret);
         }
-        let _: Poll<std::convert::Infallible> = renewal.as_mut().poll(cx);
+        let _ = renewal.as_mut().poll(cx);
         Poll::Pending
     })
     .await

@@ -24,7 +24,7 @@ use crate::engine::sink::{Tags, Texts};
 use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::key::Pattern;
-use crate::outbox::{Invalidation, Meant, Sweep};
+use crate::outbox::{Delivered, Invalidation, Meant, Sweep};
 use crate::store::{Image, Life, Name, Nonce, Op, Reply};
 use crate::tenant::Tenant;
 
@@ -38,6 +38,11 @@ impl Shared {
     pub(crate) fn push_entry(&self, physical: &[u8], into: &mut Invalidation) {
         let name = names::entry(&self.prefix, physical);
         into.names.extend([name.entry, name.side, name.lease]);
+    }
+
+    /// The name of an entry's lease.
+    pub(crate) fn lease_name(&self, physical: &[u8]) -> Name {
+        names::entry(&self.prefix, physical).lease
     }
 
     /// Adds a cell.
@@ -63,7 +68,7 @@ impl Shared {
     }
 
     /// Delivers an invalidation, or keeps it and fails.
-    pub(crate) async fn invalidate(self: &Arc<Self>, mut what: Invalidation) -> Result<u64, Error> {
+    pub(crate) async fn invalidate(self: &Arc<Self>, mut what: Invalidation) -> Result<Delivered, Error> {
         self.complete(&mut what);
         self.outbox.send(what, &self.background).await
     }
