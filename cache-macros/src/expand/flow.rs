@@ -129,7 +129,8 @@ pub(super) fn shape(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         let (p, shape) = (cx.p(), batch::shape(cx));
         return q!(#shape let shape = #p::BatchCached::one(shape););
     }
-    let shape = cx.shape();
+    let (p, output) = (cx.p(), &cx.function.output);
+    let shape = if plan.keeps_errors { q!(let shape = #p::keeping_shape!(#output);) } else { cx.shape() };
     let evidence = cx.evidence("shape", if plan.memoize { "memoizable" } else { "storable" });
     q!(#shape #evidence)
 }

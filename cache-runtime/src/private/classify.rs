@@ -12,6 +12,18 @@ macro_rules! __shape {
 }
 pub use crate::__shape as shape;
 
+/// [`shape`] of a function whose errors are kept.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __keeping_shape {
+    ($ret:ty) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::{KeepErrors as _, KeepErrorsHere as _};
+        $crate::__shape!($ret).keep_errors()
+    }};
+}
+pub use crate::__keeping_shape as keeping_shape;
+
 /// Whether an annotated function's result is a success, whatever its type.
 #[doc(hidden)]
 #[macro_export]

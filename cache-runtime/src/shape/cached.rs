@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::bounds::{Memoizable, Storable};
-use super::probe::{Fallible, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
+use super::probe::{Fallible, FallibleKept, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
 use super::wrap::{Failure, HandOut, HandsOut, Presence};
 use crate::codec::Wire;
 use crate::envelope::{Envelope, Head, Reject};
@@ -29,6 +29,7 @@ impl<V> Classified<V> for Shape<V, Never, One, Shared> {}
 impl<V, A> Classified<V> for Shape<V, Never, Maybe, A> {}
 impl<V, E, O, A> Classified<V> for Shape<V, Fallible<E>, O, A> {}
 impl<V, E, O, A> Classified<V> for Shape<V, FallibleShared<E>, O, A> {}
+impl<V, E, O, A> Classified<V> for Shape<V, FallibleKept<E>, O, A> {}
 
 /// A function's outcome, taken apart.
 #[derive(Debug)]
@@ -68,6 +69,8 @@ pub trait Cached: Copy + Send + Sync {
     fn unshare(self, error: &Erased) -> Option<Self::Error>;
     /// How the value is weighed, and becomes bytes and back.
     fn handling(self) -> &'static Handling<Self::Value>;
+    /// How the error becomes bytes and back, where it is kept and can.
+    fn errors(self) -> Option<Handling<Self::Error>>;
 
     /// Bytes that the value takes in memory, roughly.
     fn bytes(self, value: &Self::Value) -> u64 {
@@ -193,6 +196,9 @@ impl<V: Send + Sync + 'static, R: Failure, O: Presence, A: HandsOut<V>> Cached f
     }
     fn handling(self) -> &'static Handling<V> {
         self.handling
+    }
+    fn errors(self) -> Option<Handling<R::Error>> {
+        R::handling()
     }
     fn hides_result(self) -> bool {
         !R::CAN_FAIL && std::any::type_name::<V>().starts_with("core::result::Result<")

@@ -22,7 +22,7 @@ pub(crate) use cached::Handling;
 pub use cached::{Cached, memoizable, storable};
 pub(crate) use cached::{Checked, Classified, RetOf, Split};
 pub(crate) use probe::{AfterResult, Fallible, FallibleShared, Maybe, Never, One, Owned, Shared};
-pub use probe::{PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Shape};
+pub use probe::{KeepErrors, KeepErrorsHere, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Shape};
 pub(crate) use returned::Kept;
 pub use returned::Returned;
 pub use signature::{Declared, Fallback, Outcome, kind};

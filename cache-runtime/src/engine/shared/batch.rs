@@ -98,7 +98,7 @@ impl Call<'_> {
             let template = wanted.key.template();
             if let Some(acquired) = &acquired
                 && mode == Mode::Read
-                && let Some(stored) = self.decode(shared, &want, &acquired.seen, shape.handling())
+                && let Some(stored) = self.decode(shared, &want, &acquired.seen, shape)
                 && let Some(ret) = shape.revive(stored.clone())
             {
                 lead.found(stored);
@@ -160,7 +160,7 @@ impl Call<'_> {
             led.iter().for_each(|led| led.lead.look());
             let acquired = shared.acquire(&wants, options.lock_ttl, mode == Mode::Refresh).await?;
             let blocked = acquired.iter().zip(&wants).find(|(acquired, want)| {
-                acquired.hold.is_none() && self.decode(shared, want, &acquired.seen, shape.handling()).is_none()
+                acquired.hold.is_none() && self.decode(shared, want, &acquired.seen, shape).is_none()
             });
             let Some((_, want)) = blocked.filter(|_| options.lock && mode == Mode::Read && !patience.is_over()) else {
                 return Ok(Some(acquired));

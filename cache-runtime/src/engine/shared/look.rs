@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::clock::wall_ms;
-use crate::codec::Codec;
+use crate::codec::{Codec, Wire};
 use crate::engine::call::Call;
 use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
@@ -12,9 +12,9 @@ use crate::engine::sink::Early;
 use crate::envelope::{Envelope, Outcome, Reject};
 use crate::error::Error;
 use crate::key::KeyWriter;
-use crate::record::Stored;
+use crate::record::{Erased, Stored};
 use crate::report;
-use crate::shape::Handling;
+use crate::shape::{Cached, Handling};
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
 /// Where an entry's envelope is looked for.
@@ -249,13 +249,32 @@ impl Shared {
 }
 
 impl Call<'_> {
-    /// The value of an entry that may be served, typed.
-    pub(super) fn decode<V: Send + Sync + 'static>(
+    /// What a function stored that may be served: a value, that there is none, or an error that it keeps.
+    pub(super) fn decode<S: Cached>(&self, shared: &Shared, want: &Want, seen: &Seen, shape: S) -> Option<Stored> {
+        self.decode_as(shared, want, seen, shape.handling(), |wire, envelope| match shape.errors() {
+            Some(errors) => (errors.unpack)(wire, envelope).map(|error| shape.share(&error)),
+            None => Ok(None),
+        })
+    }
+
+    /// The value of an entry that may be served, for who wants no errors.
+    pub(super) fn decode_value<V: Send + Sync + 'static>(
         &self,
         shared: &Shared,
         want: &Want,
         seen: &Seen,
         handling: &Handling<V>,
+    ) -> Option<Stored> {
+        self.decode_as(shared, want, seen, handling, |_, _| Ok(None))
+    }
+
+    fn decode_as<V: Send + Sync + 'static>(
+        &self,
+        shared: &Shared,
+        want: &Want,
+        seen: &Seen,
+        handling: &Handling<V>,
+        error: impl FnOnce(&Wire<'_>, &Envelope<'_>) -> Result<Option<Erased>, Reject>,
     ) -> Option<Stored> {
         let envelope = match seen.judge(want, wall_ms()) {
             Verdict::Live(envelope) => envelope,
@@ -278,7 +297,8 @@ impl Call<'_> {
         let read = match envelope.head.outcome {
             Outcome::Some => (handling.unpack)(&wire, &envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
             Outcome::None => crate::codec::verify(&wire, &envelope).map(|()| Some(Stored::None)),
-            Outcome::Err | Outcome::Hint => Ok(None),
+            Outcome::Err => error(&wire, &envelope).map(|error| error.map(Stored::Err)),
+            Outcome::Hint => Ok(None),
         };
         read.unwrap_or_else(|reject| {
             self.rejected(reject);

@@ -149,7 +149,7 @@ impl Call<'_> {
         seen: Option<&Seen>,
         shape: S,
     ) -> Option<S::Ret> {
-        let stored = self.decode(shared, want, seen?, shape.handling())?;
+        let stored = self.decode(shared, want, seen?, shape)?;
         let ret = shape.revive(stored)?;
         if self.site.options.sliding {
             self.slide_shared(core, shared, want);
@@ -262,7 +262,7 @@ impl Call<'_> {
             let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
             if !refresh
                 && Shared::is_live(&acquired.seen, want)
-                && let Some(stored) = self.decode(shared, want, &acquired.seen, shape.handling())
+                && let Some(stored) = self.decode(shared, want, &acquired.seen, shape)
             {
                 return Ok(Err(stored));
             }
@@ -278,7 +278,7 @@ impl Call<'_> {
             woken(listener.as_mut(), patience).await;
             lead.look();
             let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
-            if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape.handling())) {
+            if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape)) {
                 return Ok(Err(stored));
             }
         }
