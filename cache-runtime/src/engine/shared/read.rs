@@ -72,7 +72,7 @@ impl Call<'_> {
             } else if mode == Mode::Read {
                 match shared.look(std::slice::from_ref(&want), wall_ms()).await {
                     Ok(seen) => {
-                        if let Some(ret) = self.served(core, shared, &want, seen.first(), shape) {
+                        if let Some(ret) = self.served(core, shared, &mut want, seen.first(), shape) {
                             return Ok(Step::Done(ret));
                         }
                         seen.iter().for_each(|seen| want.learn(shared, seen));
@@ -145,7 +145,7 @@ impl Call<'_> {
         &self,
         core: &Core,
         shared: &Shared,
-        want: &Want,
+        want: &mut Want,
         seen: Option<&Seen>,
         shape: S,
     ) -> Option<S::Ret> {
