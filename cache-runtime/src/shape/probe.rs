@@ -136,7 +136,7 @@ pub trait PeelNoArc<V, R, O> {
 
 impl<V, R, O> PeelNoArc<V, R, O> for AfterOption<V, R, O> {}
 
-impl<'e, V, E: ?Sized, O, A> Shape<V, FallibleShared<&'e E>, O, A> {
+impl<V, E: ?Sized, O, A> Shape<V, FallibleShared<&E>, O, A> {
     /// Nothing that is borrowed comes back from bytes. Said here, since a bound would be asked of `&'static str` without its
     /// lifetime, and found to hold.
     #[must_use]
