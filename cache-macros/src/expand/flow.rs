@@ -131,7 +131,7 @@ pub(super) fn shape(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     }
     let (p, output) = (cx.p(), &cx.function.output);
     let shape = if plan.keeps_errors { q!(let shape = #p::keeping_shape!(#output);) } else { cx.shape() };
-    let evidence = cx.evidence("shape", if plan.memoize { "memoizable" } else { "storable" });
+    let evidence = if plan.memoize { cx.evidence("shape", "memoizable") } else { cx.stored("shape", "storable") };
     q!(#shape #evidence)
 }
 

@@ -24,6 +24,18 @@ macro_rules! __keeping_shape {
 }
 pub use crate::__keeping_shape as keeping_shape;
 
+/// A shape of which no more is asked than one mistake explains.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __gated {
+    ($shape:expr) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::{Gate as _, GateUnstorable as _};
+        $shape.gate()
+    }};
+}
+pub use crate::__gated as gated;
+
 /// Whether an annotated function's result is a success, whatever its type.
 #[doc(hidden)]
 #[macro_export]

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::bounds::{Memoizable, Storable};
+use super::gate::Unstorable;
 use super::probe::{Fallible, FallibleKept, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
 use super::wrap::{Failure, HandOut, HandsOut, Presence};
 use crate::codec::Wire;
@@ -26,6 +27,8 @@ pub trait Classified<V> {}
 #[diagnostic::do_not_recommend]
 impl<V: Unpin> Classified<V> for Shape<V, Never, One, Owned> {}
 impl<V> Classified<V> for Shape<V, Never, One, Shared> {}
+#[diagnostic::do_not_recommend]
+impl<V> Classified<V> for Shape<V, Never, One, Unstorable> {}
 impl<V, A> Classified<V> for Shape<V, Never, Maybe, A> {}
 impl<V, E, O, A> Classified<V> for Shape<V, Fallible<E>, O, A> {}
 impl<V, E, O, A> Classified<V> for Shape<V, FallibleShared<E>, O, A> {}
