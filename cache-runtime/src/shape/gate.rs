@@ -59,7 +59,7 @@ impl<V, R, O> GateUnstorable for Shape<V, R, O, Owned> {
 impl<V, R, O> GateUnstorable for Shape<V, R, O, Shared> {
     type Gated = Self;
     fn gate(&self) -> Self {
-        Shape::new()
+        Self::new()
     }
 }
 
@@ -73,7 +73,7 @@ impl<V, C, R> GateUnstorable for BatchShape<V, C, R, Owned> {
 impl<V, C, R> GateUnstorable for BatchShape<V, C, R, Shared> {
     type Gated = Self;
     fn gate(&self) -> Self {
-        BatchShape::new()
+        Self::new()
     }
 }
 
