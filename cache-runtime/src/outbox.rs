@@ -85,7 +85,8 @@ async fn deliver(store: &dyn SharedStore, what: &Invalidation) -> Result<Deliver
     let mut marked = true;
     if !what.names.is_empty() || !what.marks.is_empty() {
         // Marks come first: what is dropped before they are set could be stored again in between.
-        let (set, removed): (Vec<Op>, Vec<Op>) = what.marks.iter().cloned().partition(|op| matches!(op, Op::Mark { .. }));
+        let (set, removed): (Vec<Op>, Vec<Op>) =
+            what.marks.iter().cloned().partition(|op| matches!(op, Op::Mark { .. }));
         let first_removed = set.len() + 1;
         let ops = set.into_iter().chain([Op::Drop(what.names.clone())]).chain(removed).collect();
         for (index, reply) in store.run(ops).await.into_iter().enumerate() {
@@ -187,7 +188,11 @@ impl Outbox {
     /// # Cancel safety
     ///
     /// Dropped before it is done, the invalidation is kept.
-    pub(crate) async fn send(self: &Arc<Self>, what: Invalidation, background: &Background) -> Result<Delivered, Error> {
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        what: Invalidation,
+        background: &Background,
+    ) -> Result<Delivered, Error> {
         let parcel = self.parcel(what, background);
         let mut delivered = deliver(&*self.store, &parcel.what).await;
         if delivered.as_ref().is_err_and(Error::is_retryable) {

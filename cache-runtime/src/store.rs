@@ -21,6 +21,9 @@ pub(crate) type Name = Arc<[u8]>;
 
 pub(crate) use crate::envelope::Nonce;
 
+/// The nonce of a cell that is being written: nothing that is stored with it is ever valid.
+pub(crate) const FENCED: Nonce = [0; 16];
+
 /// What a marked cell or lease begins with. Nothing else that the cache stores does, and no JSON.
 pub(crate) const MARK: &[u8] = b"\x01fence:";
 
@@ -55,8 +58,7 @@ pub(crate) enum Op {
     /// A value, stamped or not. [`Reply::Any`]
     ReadAny(Name),
     /// The nonce of a cell, which becomes `fresh` where there is none (or one that another server accepted), and which
-    /// lives for at least `ttl` from now (`None`: for ever). Of a marked cell, a nonce that no entry will ever be valid with.
-    /// Atomic. [`Reply::Nonce`]
+    /// lives for at least `ttl` from now (`None`: for ever). Of a marked cell, [`FENCED`]. Atomic. [`Reply::Nonce`]
     Ensure {
         /// The cell.
         cell: Name,

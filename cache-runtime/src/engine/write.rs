@@ -24,8 +24,14 @@ use crate::tags::Watch;
 impl<'c> Call<'c> {
     /// Begins a write.
     pub fn write<S: Returned>(&'c self, shape: S) -> Write<'c, S> {
-        let guard =
-            Guard { call: self, targets: Targets::default(), put_keys: Vec::new(), fences: Vec::new(), fence: None, armed: false };
+        let guard = Guard {
+            call: self,
+            targets: Targets::default(),
+            put_keys: Vec::new(),
+            fences: Vec::new(),
+            fence: None,
+            armed: false,
+        };
         Write { guard, shape, puts: Vec::new(), claims: Vec::new(), shared: None, watch: None }
     }
 }

@@ -9,7 +9,7 @@ use redis::{Cmd, Value, cmd};
 use super::fault::{self, Fault};
 use super::script;
 use crate::error::{Error, ErrorKind};
-use crate::store::{EntryName, Image, Life, Name, Nonce, Op, Reply};
+use crate::store::{EntryName, FENCED, Image, Life, Name, Nonce, Op, Reply};
 
 /// Who accepted a value: see `info`.
 pub(super) type Stamp = [u8; 8];
@@ -260,6 +260,7 @@ pub(super) fn reply(job: &Job<'_>, answer: Value, stamp: Stamp, at: &str) -> Res
             // It was another server's after all: the identity has changed since the command was sent.
             Reply::Nonce(nonce.ok_or_else(|| Fault::Failed(changed(at)))?)
         }
+        (Op::Ensure { .. }, Value::Nil) => Reply::Nonce(FENCED),
         (Op::Acquire { .. }, Value::Okay) => Reply::Flag(true),
         (Op::Acquire { .. }, Value::Nil) => Reply::Flag(false),
         (

@@ -28,7 +28,7 @@ if ARGV[3]=='' then redis.call('PERSIST',KEYS[1]) else
 local t=redis.call('PTTL',KEYS[1])
 if t>=0 and t<tonumber(ARGV[3]) then redis.call('PEXPIRE',KEYS[1],2*ARGV[3]) end end
 return v end
-if marked(v) and till(v)>now() then return ARGV[1] end
+if marked(v) and till(v)>now() then return false end
 if ARGV[3]=='' then redis.call('SET',KEYS[1],ARGV[1]) else redis.call('SET',KEYS[1],ARGV[1],'PX',2*ARGV[3]) end
 return ARGV[1]"
 );

@@ -25,7 +25,7 @@ use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::key::Pattern;
 use crate::outbox::{Delivered, Invalidation, Meant, Sweep};
-use crate::store::{Image, Life, Name, Nonce, Op, Reply};
+use crate::store::{FENCED, Image, Life, Name, Nonce, Op, Reply};
 use crate::tenant::Tenant;
 
 /// What a call is told that has to go past the backend for an invalidation that did not reach it.
@@ -157,6 +157,8 @@ impl<V> SharedClaims<V> {
             let cells: Vec<Name> = claim.want.cells().cloned().collect();
             for cell in cells {
                 match next().and_then(Reply::nonce) {
+                    // Of a cell that is being written nothing is known: the entry is only invalidated.
+                    Ok(FENCED) => {}
                     Ok(nonce) => claim.cells.push((cell, nonce)),
                     Err(error) => failed = Some(error),
                 }
@@ -306,7 +308,12 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         let mut nonce = || replies.next().and_then(Result::ok);
         let mut read = Vec::new();
         for name in unread {
-            read.extend(nonce().and_then(|reply| reply.nonce().ok()).map(|nonce| (name, nonce)));
+            read.extend(
+                nonce()
+                    .and_then(|reply| reply.nonce().ok())
+                    .filter(|nonce| *nonce != FENCED)
+                    .map(|nonce| (name, nonce)),
+            );
         }
         for claim in &mut new {
             let got = nonce().is_some_and(|reply| reply.flag().unwrap_or(false));
@@ -315,7 +322,8 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
             }
             let cells: Vec<Name> = claim.want.cells().cloned().collect();
             for cell in cells {
-                claim.cells.extend(nonce().and_then(|reply| reply.nonce().ok()).map(|nonce| (cell, nonce)));
+                let nonce = nonce().and_then(|reply| reply.nonce().ok()).filter(|nonce| *nonce != FENCED);
+                claim.cells.extend(nonce.map(|nonce| (cell, nonce)));
             }
         }
         if unchanged {
