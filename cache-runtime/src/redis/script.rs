@@ -60,11 +60,28 @@ else redis.call('SET',KEYS[1],'\\1fence:'..kept,'PX',last-n) end
 return had"
 );
 
+/// A function of the scripts that follow it: whether a name is marked. Of a value that may be large only the front is read.
+/// Where the user may not do that, the script fails, rather than take a mark for something else.
+macro_rules! is_marked {
+    () => {
+        "\
+local function is_marked(k) local v=redis.pcall('GETRANGE',k,0,6)
+if type(v)=='table' and v.err then
+if v.err:sub(1,9)=='WRONGTYPE' then return false end
+error(v) end
+return v=='\\1fence:' end
+"
+    };
+}
+
 /// KEYS names. Marks stay.
-pub(super) const DROP: &str = "\
+pub(super) const DROP: &str = concat!(
+    is_marked!(),
+    "\
 local n=0
-for i=1,#KEYS do if redis.pcall('GETRANGE',KEYS[i],0,6)~='\\1fence:' then n=n+redis.call('UNLINK',KEYS[i]) end end
-return n";
+for i=1,#KEYS do if not is_marked(KEYS[i]) then n=n+redis.call('UNLINK',KEYS[i]) end end
+return n"
+);
 
 /// KEYS name · ARGV ms. See ENSURE.
 pub(super) const EXTEND: &str = "\
@@ -100,7 +117,9 @@ return n";
 /// KEYS entry, side, lease, and the name that is compared, if one is · ARGV stamp, what must be there (nothing: it must be
 /// missing, and so must the side), `set` or `drop`, what the entry becomes, what the side becomes, `keep` or ms or nothing
 /// for ever, `1` to drop the lease, what must lie under the entry as it is (nothing: anything)
-pub(super) const REPLACE: &str = "\
+pub(super) const REPLACE: &str = concat!(
+    is_marked!(),
+    "\
 local function at(k) local v=redis.pcall('GET',k)
 if type(v)~='string' or v:sub(-8)~=ARGV[1] then v='' end
 return v end
@@ -115,8 +134,9 @@ if t==-1 then t='' else t=math.max(t,1) end end
 local function put(k,v) if t=='' then redis.call('SET',k,v) else redis.call('SET',k,v,'PX',t) end end
 put(KEYS[1],ARGV[4])
 if ARGV[5]=='' then redis.call('UNLINK',KEYS[2]) else put(KEYS[2],ARGV[5]) end end
-if ARGV[7]=='1' and redis.pcall('GETRANGE',KEYS[3],0,6)~='\\1fence:' then redis.call('UNLINK',KEYS[3]) end
-return 1";
+if ARGV[7]=='1' and not is_marked(KEYS[3]) then redis.call('UNLINK',KEYS[3]) end
+return 1"
+);
 
 /// KEYS entry, side · ARGV envelope and stamp, how much. The sum is a text: a number of Lua is exact to 53 bits only.
 pub(super) const COUNT: &str = "\
