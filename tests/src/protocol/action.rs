@@ -156,6 +156,7 @@ impl Scenario {
             (At::Look | At::Take | At::Late, Leg::Out) if arrives => self.next_commands(state, reader, into),
             (At::Fill, Leg::Out) if arrives => into.push(Action::Fill(index)),
             (At::Look | At::Take | At::Fill, Leg::Here) => into.push(Action::Look(index)),
+            (At::End, _) => into.push(Action::Look(index)),
             (At::Check, _) => into.push(Action::Check(index)),
             (At::Load | At::Alone, _) => into.push(Action::Load(index)),
             _ => {}

@@ -23,8 +23,6 @@ pub enum Mutation {
     LeaseFromAnswer,
     /// Pushes are handled by another task than answers.
     AnswerOvertakesPush,
-    /// The lease outlives its link.
-    LeaseOutlivesLink,
     /// Local cells are taken when the value is put into the L1, not before the read.
     NoPendingMark,
     /// A new link does not ask for pushes.

@@ -87,10 +87,9 @@ impl World<'_> {
 
     /// It stops serving, and whatever was read on this link is dead. What waits for an answer will get none.
     pub(super) fn notice(&mut self, process: usize) {
-        let lease = self.state.processes[process].lease;
         let it = &mut self.state.processes[process];
         it.link = Link::default();
-        it.lease = if self.given.has(Mutation::LeaseOutlivesLink) { lease } else { 0 };
+        it.lease = 0;
         if !self.has(Mutation::NoFlush) {
             self.kill_local(process);
         }

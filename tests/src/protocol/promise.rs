@@ -32,7 +32,9 @@ impl fmt::Display for Promise {
             Self::Bounded => "P1, a read through an L1 that began δ after an acknowledged write gave an older value",
             Self::Own => "P1, a process read a value older than what it had written",
             Self::FencedReturn => "P1, a read that began after a fenced write returned gave an older value",
-            Self::FencedCommit => "P1, a read that began after a fenced commit (and δ after its mark) gave an older value",
+            Self::FencedCommit => {
+                "P1, a read that began after a fenced commit (and δ after its mark) gave an older value"
+            }
             Self::Resurrection => "P5, an entry that was invalidated is valid again",
             Self::Written => "a read gave a value that was never written",
         })

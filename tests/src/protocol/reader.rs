@@ -100,6 +100,7 @@ impl World<'_> {
             At::Take => self.taken(reader),
             At::Late => self.send(reader, At::Fill),
             At::Fill => self.filled(reader),
+            At::End => self.end(reader),
             at => unreachable!("nothing was asked for in {at:?}"),
         }
     }
@@ -211,10 +212,18 @@ impl World<'_> {
             self.send(reader, At::Fill);
         } else {
             self.see(Sight::Unstored);
-            self.release(it.token);
-            self.land(reader, Some(source));
-            self.returned(reader, source);
+            self.reader(reader).at = At::End;
+            if !self.given.has_company(reader) {
+                self.end(reader);
+            }
         }
+    }
+
+    fn end(&mut self, reader: usize) {
+        let it = self.state.readers[reader];
+        self.release(it.token);
+        self.land(reader, it.value);
+        self.returned(reader, it.value.unwrap_or_default());
     }
 
     pub(super) fn fill(&mut self, reader: usize) {
@@ -267,9 +276,10 @@ impl World<'_> {
     /// The call ends with this value.
     fn returned(&mut self, reader: usize, version: u8) {
         let it = self.state.readers[reader];
-        let pending = self.state.writers.iter().any(|writer| {
-            writer.version == version && version > 0 && writer.stage != super::state::Stage::Returned
-        });
+        let pending =
+            self.state.writers.iter().any(|writer| {
+                writer.version == version && version > 0 && writer.stage != super::state::Stage::Returned
+            });
         if pending {
             self.see(Sight::ReadAhead);
         }

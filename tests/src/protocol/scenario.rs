@@ -56,6 +56,8 @@ pub struct Scenario {
     pub delta: u8,
     /// How long a mark lives that is not renewed, in ticks.
     pub until: u8,
+    /// Whether a fenced write that lost its mark before its commit is held to its promise, too. It cannot keep it.
+    pub strict: bool,
     /// What is planted.
     pub mutation: Option<Mutation>,
 }
@@ -71,19 +73,12 @@ impl Scenario {
             readers: [(0, 0); READERS],
             refreshers: [false; READERS],
             writers: [None; WRITERS],
-            faults: Faults {
-                evictions: 0,
-                expiries: 0,
-                cuts: 0,
-                restarts: 0,
-                flushes: 0,
-                crashes: 0,
-                failures: 0,
-            },
+            faults: Faults { evictions: 0, expiries: 0, cuts: 0, restarts: 0, flushes: 0, crashes: 0, failures: 0 },
             shards: false,
             clock: false,
             delta: 1,
             until: 2,
+            strict: false,
             mutation: None,
         }
     }
@@ -100,6 +95,12 @@ impl Scenario {
 
     pub(super) fn process_of(&self, reader: usize) -> usize {
         usize::from(self.readers[reader].0)
+    }
+
+    /// Whether other readers are in its process.
+    pub(super) fn has_company(&self, reader: usize) -> bool {
+        let others = (0..READERS).filter(|other| *other != reader && self.readers[*other].1 > 0);
+        others.into_iter().any(|other| self.process_of(other) == self.process_of(reader))
     }
 
     pub(super) fn refreshes(&self, reader: usize) -> bool {

@@ -10,12 +10,11 @@ impl World<'_> {
     /// A number that is used nowhere.
     pub(super) fn fresh(&self) -> u8 {
         let state = &self.state;
-        let of = |data: &Data| {
-            data.cell.nonce.max(data.lease.nonce).max(data.entry.map_or(0, |entry| entry.nonce))
-        };
-        let held = state.readers.iter().map(|it| {
-            it.nonce.max(it.token).max(it.holder).max(it.entry.map_or(0, |entry| entry.nonce))
-        });
+        let of = |data: &Data| data.cell.nonce.max(data.lease.nonce).max(data.entry.map_or(0, |entry| entry.nonce));
+        let held = state
+            .readers
+            .iter()
+            .map(|it| it.nonce.max(it.token).max(it.holder).max(it.entry.map_or(0, |entry| entry.nonce)));
         held.fold(of(&state.data).max(state.saved.as_ref().map_or(0, of)), u8::max) + 1
     }
 
@@ -161,6 +160,10 @@ impl World<'_> {
 
     pub(super) fn evict(&mut self, command: Command) {
         self.state.faults.evictions -= 1;
+        if command != Command::Entry {
+            let marks = if command == Command::Cell { self.state.data.cell } else { self.state.data.lease }.marks;
+            self.lose_marks(|writer| marks[writer] != 0);
+        }
         let data = &mut self.state.data;
         match command {
             Command::Entry => data.entry = None,
@@ -178,6 +181,7 @@ impl World<'_> {
     /// Everybody who asked for pushes is told, whatever was read.
     pub(super) fn flush(&mut self) {
         self.state.faults.flushes -= 1;
+        self.lose_marks(|_| true);
         self.state.data = Data::default();
         for it in &mut self.state.processes {
             if it.link.up && !it.link.broken && it.link.armed {
@@ -190,6 +194,7 @@ impl World<'_> {
     /// Another server, with another identity, has what was saved. All links break.
     pub(super) fn restart(&mut self) {
         self.state.faults.restarts -= 1;
+        self.lose_marks(|_| true);
         let foreign = !self.has(Mutation::NoIdentity);
         let mut data = self.state.saved.take().unwrap_or_default();
         data.entry.iter_mut().for_each(|entry| entry.foreign = foreign);
@@ -203,6 +208,8 @@ impl World<'_> {
 
     /// A moment passes: leases, marks and bounds have less left.
     pub(super) fn tick(&mut self) {
+        let marks = self.slot().marks;
+        self.lose_marks(|writer| marks[writer] == 1);
         let older = |left: &mut u8| *left = left.saturating_sub(1);
         let mut expired = false;
         let mut age = |slot: &mut Slot| {

@@ -201,6 +201,8 @@ pub(super) enum At {
     Late,
     /// Stores.
     Fill,
+    /// Has loaded, and stores nothing, while others may come.
+    End,
     /// Reads the database, and stores nothing.
     Alone,
 }
@@ -279,7 +281,9 @@ pub(super) struct Writer {
     pub(super) wait: u8,
     /// Ticks until an L1 may not give what was there before, since the write returned.
     pub(super) window: u8,
-    /// Its mark was there when it committed.
+    /// Its mark is gone, for a reason that no protocol can help: evicted, not renewed in time, another server.
+    pub(super) lost: bool,
+    /// It committed under its mark.
     pub(super) covered: bool,
     /// Ticks until no L1 may give what was there before a covered commit.
     pub(super) bound: u8,

@@ -1,8 +1,8 @@
 //! A step in words.
 
-use super::action::{Action, Command};
+use super::action::{Action, Command, World};
 use super::explore::Step;
-use super::promise::{Promise, Sight};
+use super::promise::{Promise, Sight, Sights};
 use super::scenario::{Covers, Scenario};
 use super::state::{At, Message, Reader, Slot, Stage, State};
 
@@ -17,7 +17,7 @@ pub(super) fn of(given: &Scenario, before: &State, action: Action, after: &Step<
         | Action::Fill(reader) => {
             let words = reading(given, before, action, &after.state, usize::from(reader));
             let (index, process) = (reader + 1, process(given.readers[usize::from(reader)].0));
-            format!("reader {index} in {process} {words}{}", outcome(before, after, usize::from(reader)))
+            format!("reader {index} in {process} {words}{}", outcome(given, before, after, usize::from(reader)))
         }
         Action::Mark(writer)
         | Action::Commit(writer)
@@ -32,7 +32,9 @@ pub(super) fn of(given: &Scenario, before: &State, action: Action, after: &Step<
         _ => elsewhere(before, action, &after.state),
     };
     match after.broken {
-        Some(Promise::Resurrection) => format!("{words}: {} is valid on the server, though invalidated", entry(&after.state)),
+        Some(Promise::Resurrection) => {
+            format!("{words}: {} was invalidated, and is valid on the server", entry(&after.state))
+        }
         _ => words,
     }
 }
@@ -67,12 +69,18 @@ fn server(given: &Scenario, state: &State) -> String {
     }
 }
 
+/// What a call that begins now must not go below.
+fn floor(given: &Scenario, state: &State, reader: usize) -> u8 {
+    let world = World { given, state: *state, sights: Sights::default(), broken: None };
+    world.floor(given.process_of(reader)).0
+}
+
 /// How a call ended, if it did.
-fn outcome(before: &State, after: &Step<State>, reader: usize) -> String {
+fn outcome(given: &Scenario, before: &State, after: &Step<State>, reader: usize) -> String {
     let (it, now) = (&before.readers[reader], &after.state.readers[reader]);
     let ended = now.at == At::Idle;
     let kept = if after.sights.has(Sight::Promoted) { ", kept in L1" } else { "" };
-    let floor = if it.at == At::Idle { now.floor } else { it.floor };
+    let floor = if it.at == At::Idle { floor(given, before, reader) } else { it.floor };
     match (ended, after.broken) {
         (true, Some(promise)) if promise != Promise::Resurrection => {
             format!("{kept}, and returns a value that is too old: at least v{floor} was due")
@@ -107,6 +115,7 @@ fn reading(given: &Scenario, before: &State, action: Action, after: &State, read
             };
             format!("{what}{link}{}", next(it, now))
         }
+        Action::Look(_) if it.at == At::End => "ends its load; nothing may be stored".into(),
         Action::Look(_) => format!("takes its answer{}", next(it, now)),
         Action::Check(_) => format!("asks whether it may join{}", next(it, now)),
         Action::Load(_) => format!("loads v{} from the database", before.source),
@@ -150,7 +159,9 @@ fn writing(given: &Scenario, before: &State, action: Action, step: &Step<State>,
             format!("invalidates{lost} {}", server(given, after))
         }
         Action::Fail(_) => "cannot reach the server".into(),
-        Action::Kill(_) if after.writers[writer].stage == Stage::Returned => "kills its local cells, and returns".into(),
+        Action::Kill(_) if after.writers[writer].stage == Stage::Returned => {
+            "kills its local cells, and returns".into()
+        }
         Action::Kill(_) => "kills its local cells".into(),
         Action::Return(_) => "returns".into(),
         _ => String::new(),

@@ -20,6 +20,7 @@ impl World<'_> {
         }
         if it.version == 0 {
             it.bound = delta;
+            it.lost = false;
         }
         if first {
             it.stage = Stage::Body;
@@ -30,10 +31,11 @@ impl World<'_> {
 
     pub(super) fn commit(&mut self, writer: usize) {
         self.state.source += 1;
-        let slot = *self.slot();
+        let fenced = self.given.is_fenced(writer);
         let it = &mut self.state.writers[writer];
         it.version = self.state.source;
-        it.covered = slot.is_marked() && slot.marks[writer] != 0;
+        it.covered = fenced && (self.given.strict || !it.lost);
+        it.lost = false;
         it.stage = Stage::Deliver;
         if !it.covered {
             it.bound = 0;
@@ -126,6 +128,13 @@ impl World<'_> {
             }
         }
         self.forget(process);
+    }
+
+    /// The marks of bodies that run are gone, and nobody is to blame.
+    pub(super) fn lose_marks(&mut self, whose: impl Fn(usize) -> bool) {
+        for (writer, it) in self.state.writers.iter_mut().enumerate() {
+            it.lost |= it.stage == Stage::Body && whose(writer);
+        }
     }
 
     /// The oldest version that a read which begins now in `process` may give, and why.

@@ -6,8 +6,7 @@
 use cache_tests::protocol::{Covers, Faults, Scenario};
 
 /// Nothing goes wrong.
-const FINE: Faults =
-    Faults { evictions: 0, expiries: 0, cuts: 0, restarts: 0, flushes: 0, crashes: 0, failures: 0 };
+const FINE: Faults = Faults { evictions: 0, expiries: 0, cuts: 0, restarts: 0, flushes: 0, crashes: 0, failures: 0 };
 const NOBODY: (u8, u8) = (0, 0);
 const PLAIN_IN_C: Option<(u8, bool)> = Some((2, false));
 const FENCED_IN_C: Option<(u8, bool)> = Some((2, true));
@@ -50,6 +49,7 @@ pub(crate) const SHARED_TAG: Scenario = Scenario {
 /// The same by key.
 pub(crate) const SHARED_KEY: Scenario = Scenario {
     faults: Faults { evictions: 1, expiries: 1, ..FINE },
+    name: "callers that share loads: a key",
     covers: Covers::Key,
     ..SHARED_TAG
 };
@@ -71,7 +71,8 @@ pub(crate) const RESTART_TAG: Scenario = Scenario {
 };
 
 /// The same by key.
-pub(crate) const RESTART_KEY: Scenario = Scenario { covers: Covers::Key, ..RESTART_TAG };
+pub(crate) const RESTART_KEY: Scenario =
+    Scenario { name: "a restart from an old snapshot: a key", covers: Covers::Key, ..RESTART_TAG };
 
 /// A process with an L1 whose link can break.
 pub(crate) const L1_TAG: Scenario = Scenario {
@@ -87,21 +88,23 @@ pub(crate) const L1_TAG: Scenario = Scenario {
 /// The same by key, and the server may drop everything.
 pub(crate) const L1_KEY: Scenario = Scenario {
     faults: Faults { cuts: 1, expiries: 1, flushes: 1, ..FINE },
+    name: "an L1 and its link: a key",
     covers: Covers::Key,
     ..L1_TAG
 };
 
-/// Two processes with an L1 each, which see each other's fills.
-pub(crate) const L1_TWICE: Scenario = Scenario {
-    l1: [true, true, false],
+/// A process with an L1 beside one without: they see each other's fills.
+pub(crate) const L1_BESIDE: Scenario = Scenario {
+    l1: [true, false, false],
     readers: [(0, 2), (1, 1), NOBODY],
     writers: [PLAIN_IN_C, None],
     clock: true,
-    ..Scenario::new("two processes with an L1", Covers::Tag)
+    ..Scenario::new("an L1 beside a process without one: a tag", Covers::Tag)
 };
 
-/// The same by key.
-pub(crate) const L1_TWICE_KEY: Scenario = Scenario { covers: Covers::Key, ..L1_TWICE };
+/// Two processes with an L1 each, by key.
+pub(crate) const L1_TWICE: Scenario =
+    Scenario { l1: [true, true, false], covers: Covers::Key, name: "two processes with an L1: a key", ..L1_BESIDE };
 
 /// Callers of one process share loads in front of an L1.
 pub(crate) const L1_SHARED: Scenario = Scenario {
@@ -125,6 +128,7 @@ pub(crate) const L1_OWN: Scenario = Scenario {
 /// The same by key; the link may break.
 pub(crate) const L1_OWN_KEY: Scenario = Scenario {
     faults: Faults { failures: 1, ..FINE },
+    name: "a write in a process with an L1: a key",
     covers: Covers::Key,
     ..L1_OWN
 };
@@ -150,7 +154,7 @@ pub(crate) const FENCE: Scenario = Scenario {
 
 /// The same by key, with a reader that takes the lease from whoever has it.
 pub(crate) const FENCE_KEY: Scenario =
-    Scenario { covers: Covers::Key, refreshers: [true, false, false], ..FENCE };
+    Scenario { name: "a fence: a key", covers: Covers::Key, refreshers: [true, false, false], ..FENCE };
 
 /// Two fenced writes of two processes.
 pub(crate) const FENCE_TWICE: Scenario = Scenario {
@@ -162,7 +166,8 @@ pub(crate) const FENCE_TWICE: Scenario = Scenario {
 };
 
 /// The same by key.
-pub(crate) const FENCE_TWICE_KEY: Scenario = Scenario { covers: Covers::Key, ..FENCE_TWICE };
+pub(crate) const FENCE_TWICE_KEY: Scenario =
+    Scenario { name: "two fenced writes: a key", covers: Covers::Key, ..FENCE_TWICE };
 
 /// Callers of one process share loads while a fenced write runs.
 pub(crate) const FENCE_SHARED: Scenario = Scenario {
@@ -174,7 +179,8 @@ pub(crate) const FENCE_SHARED: Scenario = Scenario {
 };
 
 /// The same by key.
-pub(crate) const FENCE_SHARED_KEY: Scenario = Scenario { covers: Covers::Key, ..FENCE_SHARED };
+pub(crate) const FENCE_SHARED_KEY: Scenario =
+    Scenario { name: "callers that share loads, and a fence: a key", covers: Covers::Key, ..FENCE_SHARED };
 
 /// A fenced write, read through an L1.
 pub(crate) const FENCE_L1: Scenario = Scenario {
@@ -189,7 +195,8 @@ pub(crate) const FENCE_L1: Scenario = Scenario {
 };
 
 /// The same by key.
-pub(crate) const FENCE_L1_KEY: Scenario = Scenario { covers: Covers::Key, ..FENCE_L1 };
+pub(crate) const FENCE_L1_KEY: Scenario =
+    Scenario { name: "a fence and an L1: a key", covers: Covers::Key, ..FENCE_L1 };
 
 /// The mark is lost: evicted, with a restart, or since it was not renewed.
 pub(crate) const FENCE_LOST: Scenario = Scenario {
@@ -204,6 +211,7 @@ pub(crate) const FENCE_LOST: Scenario = Scenario {
 /// The same by key.
 pub(crate) const FENCE_LOST_KEY: Scenario = Scenario {
     faults: Faults { restarts: 1, ..FINE },
+    name: "a fence that is lost, and an L1: a key",
     covers: Covers::Key,
     ..FENCE_LOST
 };
