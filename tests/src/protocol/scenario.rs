@@ -56,7 +56,7 @@ pub struct Scenario {
     pub delta: u8,
     /// How long a mark lives that is not renewed, in ticks.
     pub until: u8,
-    /// Whether a fenced write that lost its mark before its commit is held to its promise, too. It cannot keep it.
+    /// Whether every write is held to the promise of one that commits under its mark. Others cannot keep it.
     pub strict: bool,
     /// What is planted.
     pub mutation: Option<Mutation>,

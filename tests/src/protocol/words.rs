@@ -4,7 +4,7 @@ use super::action::{Action, Command, World};
 use super::explore::Step;
 use super::promise::{Promise, Sight, Sights};
 use super::scenario::{Covers, Scenario};
-use super::state::{At, Message, Reader, Slot, Stage, State};
+use super::state::{At, Message, READERS, Reader, Slot, Stage, State};
 
 /// What happened, and what came of it.
 pub(super) fn of(given: &Scenario, before: &State, action: Action, after: &Step<State>) -> String {
@@ -75,18 +75,24 @@ fn floor(given: &Scenario, state: &State, reader: usize) -> u8 {
     world.floor(given.process_of(reader)).0
 }
 
-/// How a call ended, if it did.
+/// How a call ended, if it did, and those that joined it.
 fn outcome(given: &Scenario, before: &State, after: &Step<State>, reader: usize) -> String {
-    let (it, now) = (&before.readers[reader], &after.state.readers[reader]);
-    let ended = now.at == At::Idle;
+    let ended = |index: usize| {
+        let (was, is) = (before.readers[index].at, after.state.readers[index].at);
+        is == At::Idle && (was != At::Idle || index == reader)
+    };
     let kept = if after.sights.has(Sight::Promoted) { ", kept in L1" } else { "" };
-    let floor = if it.at == At::Idle { floor(given, before, reader) } else { it.floor };
-    match (ended, after.broken) {
-        (true, Some(promise)) if promise != Promise::Resurrection => {
-            format!("{kept}, and returns a value that is too old: at least v{floor} was due")
+    let returns = if ended(reader) { ", and returns" } else { "" };
+    match after.broken {
+        None | Some(Promise::Resurrection) => format!("{kept}{returns}"),
+        Some(_) => {
+            let due = |index: usize| match before.readers[index].at {
+                At::Idle => floor(given, before, index),
+                _ => before.readers[index].floor,
+            };
+            let whose = (0..READERS).filter(|index| ended(*index)).max_by_key(|index| due(*index)).unwrap_or(reader);
+            format!("{kept}{returns}. Too old for reader {}, who has to get v{} or newer", whose + 1, due(whose))
         }
-        (true, _) => format!("{kept}, and returns"),
-        _ => kept.into(),
     }
 }
 
@@ -107,6 +113,9 @@ fn reading(given: &Scenario, before: &State, action: Action, after: &State, read
             let what = match (it.at, command) {
                 (_, Command::Entry) => format!("reads the entry: {}", entry(before)),
                 (At::Look, Command::Cell) => format!("reads the cell: {}", slot(&before.data.cell)),
+                (_, Command::Cell) if before.data.cell == after.data.cell => {
+                    format!("makes sure of the cell: {}", slot(&before.data.cell))
+                }
                 (_, Command::Cell) => {
                     format!("makes sure of the cell: {}, now {}", slot(&before.data.cell), slot(&after.data.cell))
                 }
@@ -116,6 +125,7 @@ fn reading(given: &Scenario, before: &State, action: Action, after: &State, read
             format!("{what}{link}{}", next(it, now))
         }
         Action::Look(_) if it.at == At::End => "ends its load; nothing may be stored".into(),
+        Action::Look(_) if it.at == At::Fill => "hears what became of its fill".into(),
         Action::Look(_) => format!("takes its answer{}", next(it, now)),
         Action::Check(_) => format!("asks whether it may join{}", next(it, now)),
         Action::Load(_) => format!("loads v{} from the database", before.source),

@@ -34,7 +34,7 @@ impl World<'_> {
         let fenced = self.given.is_fenced(writer);
         let it = &mut self.state.writers[writer];
         it.version = self.state.source;
-        it.covered = fenced && (self.given.strict || !it.lost);
+        it.covered = self.given.strict || fenced && !it.lost;
         it.lost = false;
         it.stage = Stage::Deliver;
         if !it.covered {

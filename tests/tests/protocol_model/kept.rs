@@ -18,6 +18,22 @@ fn keeps(world: Scenario, sights: &[Sight]) {
     assert!(unseen.is_empty(), "{}: never seen: {unseen:?}", world.name);
 }
 
+/// The worlds that tell most, with a call more of each reader and a second write.
+#[test]
+#[ignore = "minutes, better with --release"]
+fn larger_worlds() {
+    for world in [world::TAG, world::KEY, world::L1_TAG, world::L1_KEY, world::FENCE_L1, world::FENCE_KEY] {
+        let mut larger = world;
+        larger.readers.iter_mut().filter(|(_, calls)| *calls > 0).for_each(|(_, calls)| *calls += 1);
+        larger.writers[1] = larger.writers[1].or(Some((2, false)));
+        let found = explore(&larger, 30_000_000);
+        println!("larger: {}: {} states, {} steps, depth {}", world.name, found.states, found.steps, found.depth);
+        if let Some(violation) = found.violation {
+            panic!("{}\n{violation}", world.name);
+        }
+    }
+}
+
 macro_rules! kept {
     ($($name:ident: $world:ident sees $($sight:ident)+;)+) => {
         $(#[test]
