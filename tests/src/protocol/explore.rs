@@ -162,13 +162,17 @@ impl Mixer {
 
 impl Hasher for Mixer {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            self.mix(chunk.iter().fold(1, |word, byte| (word << 8) | u64::from(*byte)));
+        for byte in bytes {
+            self.mix(u64::from(*byte));
         }
     }
 
     fn write_u8(&mut self, byte: u8) {
         self.mix(u64::from(byte));
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.mix(length as u64);
     }
 
     fn write_isize(&mut self, variant: isize) {

@@ -85,6 +85,8 @@ pub enum Sight {
     Reconnected = 1 << 18,
     /// A read ended with the value of a commit whose writer had not returned.
     ReadAhead = 1 << 19,
+    /// An L1 gave a value older than an acknowledged write, within δ: the bound is needed.
+    WithinBound = 1 << 20,
 }
 
 /// A set of sights.

@@ -4,7 +4,7 @@ use super::action::{Command, World};
 use super::mutation::Mutation;
 use super::promise::{Promise, Sight};
 use super::scenario::Covers;
-use super::state::{At, Leg, Message, READERS, Reader};
+use super::state::{At, Leg, Message, READERS, Reader, Stage, Writer};
 
 impl World<'_> {
     fn reader(&mut self, reader: usize) -> &mut Reader {
@@ -27,6 +27,10 @@ impl World<'_> {
         }
         if let Some(version) = self.in_memory(process) {
             self.see(Sight::HitL1);
+            let acknowledged = |it: &Writer| it.delivered && it.stage == Stage::Returned && it.version > version;
+            if self.state.writers.iter().any(acknowledged) {
+                self.see(Sight::WithinBound);
+            }
             self.returned(reader, version);
             return;
         }
@@ -276,10 +280,11 @@ impl World<'_> {
     /// The call ends with this value.
     fn returned(&mut self, reader: usize, version: u8) {
         let it = self.state.readers[reader];
-        let pending =
-            self.state.writers.iter().any(|writer| {
-                writer.version == version && version > 0 && writer.stage != super::state::Stage::Returned
-            });
+        let pending = self
+            .state
+            .writers
+            .iter()
+            .any(|writer| writer.version == version && version > 0 && writer.stage != Stage::Returned);
         if pending {
             self.see(Sight::ReadAhead);
         }

@@ -52,10 +52,10 @@ kept! {
     an_undelivered_invalidation: UNDELIVERED sees HitL2 Bypassed Joined DiedInMidWrite;
     a_restart_and_a_tag: RESTART_TAG sees HitL2 Filled Refused Foreign Dead;
     a_restart_and_a_key: RESTART_KEY sees HitL2 Filled Refused Foreign;
-    an_l1_and_a_tag: L1_TAG sees HitL1 HitL2 Promoted DeadOnArrival Lapsed Pushed Reconnected Dead;
-    an_l1_and_a_key: L1_KEY sees HitL1 HitL2 Promoted DeadOnArrival Lapsed Pushed Reconnected Refused;
-    an_l1_beside_a_process_without_one: L1_BESIDE sees HitL1 HitL2 Promoted DeadOnArrival Pushed Unstored;
-    two_l1s: L1_TWICE sees HitL1 HitL2 Promoted DeadOnArrival Pushed Unstored;
+    an_l1_and_a_tag: L1_TAG sees WithinBound HitL1 HitL2 Promoted DeadOnArrival Lapsed Pushed Reconnected Dead;
+    an_l1_and_a_key: L1_KEY sees WithinBound HitL1 HitL2 Promoted DeadOnArrival Lapsed Pushed Reconnected Refused;
+    an_l1_beside_a_process_without_one: L1_BESIDE sees WithinBound HitL1 HitL2 Promoted DeadOnArrival Pushed Unstored;
+    two_l1s: L1_TWICE sees WithinBound HitL1 HitL2 Promoted DeadOnArrival Pushed Unstored;
     shared_loads_and_an_l1: L1_SHARED sees HitL1 Joined NotJoined;
     an_own_write_and_a_tag: L1_OWN sees HitL1 HitL2 Bypassed DeadOnArrival Pushed;
     an_own_write_and_a_key: L1_OWN_KEY sees HitL1 HitL2 Bypassed DeadOnArrival;
