@@ -20,7 +20,7 @@ fn keeps(world: Scenario, sights: &[Sight]) {
 
 /// The worlds that tell most, with a call more of each reader and a second write.
 #[test]
-#[ignore = "minutes, better with --release"]
+#[ignore = "about four minutes, less with --release"]
 fn larger_worlds() {
     for world in [world::TAG, world::KEY, world::L1_TAG, world::L1_KEY, world::FENCE_L1, world::FENCE_KEY] {
         let mut larger = world;
