@@ -279,6 +279,10 @@ impl Outbox {
             return false;
         }
         *kept = Kept { generation, ..Kept::default() };
+        // What this process did not deliver itself at once is not copied from before the delivery either.
+        if let Some(l1) = &self.l1 {
+            l1.forget();
+        }
         self.waiting.store(false, Ordering::SeqCst);
         true
     }

@@ -309,7 +309,7 @@ impl<'c, S: Returned> Settled<'c, S> {
         };
         told.as_ref().err().into_iter().for_each(|error| call.failed(error));
         if let Some(lowered) = lowered {
-            lowered.settled(call, told.as_ref().is_ok_and(|marked| !marked)).await;
+            lowered.settled(call, told.as_ref().is_ok_and(|marked| *marked)).await;
         }
         (done, told.map(drop))
     }
@@ -327,9 +327,9 @@ where
         let told = claims.redeem(value.as_ref(), what).await;
         told.as_ref().err().into_iter().for_each(|error| call.failed(error));
         if let Some(lowered) = self.lowered {
-            lowered.settled(call, false).await;
+            lowered.settled(call, told.as_ref().is_ok_and(|marked| *marked)).await;
         }
-        (self.done, told)
+        (self.done, told.map(drop))
     }
 }
 

@@ -84,7 +84,7 @@ impl Fence {
         what.marks.extend(self.unmarks());
         // Cells that are marked are gone with the mark.
         what.names.retain(|name| !self.names.contains(name));
-        let lowered = Lowered { until: after(self.set, self.shared.lease()), lost: self.lost.load(Ordering::Relaxed) };
+        let lowered = Lowered { set: self.set, lease: self.shared.lease(), lost: self.lost.load(Ordering::Relaxed) };
         self.names.clear();
         lowered
     }
@@ -105,15 +105,19 @@ impl Drop for Fence {
 /// A fence whose marks are being removed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lowered {
-    until: Nanos,
+    set: Nanos,
+    lease: Duration,
     lost: bool,
 }
 
 impl Lowered {
-    /// Waits until no copy anywhere can still be served that was made before the marks. `lost`: a mark was found missing at
-    /// the end.
-    pub(crate) async fn settled(self, call: &Call<'_>, lost: bool) {
-        if self.lost || lost {
+    /// Waits until no copy anywhere can still be served that was made before the marks; where a mark was found missing, that
+    /// was made before now. `marked`: whether all were there at the end.
+    pub(crate) async fn settled(self, call: &Call<'_>, marked: bool) {
+        let mut since = self.set;
+        if self.lost || !marked {
+            // What was loaded while nothing was marked may have been copied until the invalidation.
+            since = alive_now();
             call.function().inspect(|function| function.counters.degraded.increment());
             let function = call.site.name;
             report::warn(
@@ -121,6 +125,6 @@ impl Lowered {
                 &format_args!("`{function}`: others may have read and kept what it has changed since"),
             );
         }
-        Sleep::until(self.until).await;
+        Sleep::until(after(since, self.lease)).await;
     }
 }

@@ -175,8 +175,9 @@ impl<V> SharedClaims<V> {
 }
 
 impl<V: Send + Sync + 'static> SharedClaims<V> {
-    /// Stores `value` in the course of the writer's invalidation. `None`: the value is absent.
-    pub(crate) async fn redeem(mut self, value: Option<&Arc<V>>, mut what: Invalidation) -> Result<(), Error> {
+    /// Stores `value` in the course of the writer's invalidation. `None`: the value is absent. Returns whether all marks were
+    /// there that were removed.
+    pub(crate) async fn redeem(mut self, value: Option<&Arc<V>>, mut what: Invalidation) -> Result<bool, Error> {
         let shared = Arc::clone(&self.shared);
         // Dropped on the way, everything becomes invalid.
         let mut all = what.clone();
@@ -211,7 +212,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         shared.complete(&mut what);
         let swaps = swaps(&mut keep, &mut what);
         let swapped = shared.swap(&swaps).await;
-        let delivered = shared.outbox.send(what, &shared.background).await.map(drop);
+        let delivered = shared.outbox.send(what, &shared.background).await.map(|delivered| delivered.marked);
         let mut dropped = Invalidation::default();
         // A write-through that is named after its body must not come after this one as if nothing had happened.
         let mut ops = vec![Op::Drop(vec![shared.any()])];
@@ -271,7 +272,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         if !dropped.names.is_empty() {
             let dropped = shared.invalidate(dropped).await;
             parcel.arrived();
-            return delivered.and(dropped.map(drop));
+            return dropped.and(delivered);
         }
         parcel.arrived();
         delivered
