@@ -278,10 +278,7 @@ where
     /// # Errors
     ///
     /// It took longer than `timeout`, and there is no old value that may be served instead.
-    pub async fn anywhere(
-        self,
-        work: impl Future<Output = Option<S::Ret>> + Send + 'static,
-    ) -> Result<S::Ret, Error> {
+    pub async fn anywhere(self, work: impl Future<Output = Option<S::Ret>> + Send + 'static) -> Result<S::Ret, Error> {
         self.run(work, carried).await
     }
 }

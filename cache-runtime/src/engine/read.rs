@@ -406,7 +406,13 @@ impl Call<'_> {
         Step::Load(load)
     }
 
-    pub(super) fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, patience: &mut Patience) -> Next<S::Ret> {
+    pub(super) fn waited<S: Cached>(
+        &self,
+        key: &KeyWriter,
+        shape: S,
+        waited: Waited,
+        patience: &mut Patience,
+    ) -> Next<S::Ret> {
         let Some(core) = self.core() else { return Next::Lead(Leading::ALONE) };
         match waited {
             Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(stored) {

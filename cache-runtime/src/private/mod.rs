@@ -71,6 +71,15 @@ pub fn immediate<T>(done: T) -> Immediate<T> {
     Immediate(done)
 }
 
+/// What a load came to of which nothing can be said but that.
+///
+/// # Panics
+///
+/// It failed, which only a `timeout` can have.
+pub fn certain<R>(driven: Result<R, Error>) -> R {
+    driven.unwrap_or_else(|error| unreachable!("without a `timeout` a load does not fail: {error}"))
+}
+
 impl<'c> At<'c> {
     /// Drops the entry, everywhere.
     ///

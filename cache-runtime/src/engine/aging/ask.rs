@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::drive::{Drive, timed_out};
 use super::Old;
+use super::drive::{Drive, timed_out};
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -85,7 +85,9 @@ impl<S: Cached> Loader<S> {
                 load.refreshes = refreshes;
                 load
             }
-            (How::Begin { share: Some(share), .. }, Some(lead)) => Load::shared(at, shape, lead, template, early, share),
+            (How::Begin { share: Some(share), .. }, Some(lead)) => {
+                Load::shared(at, shape, lead, template, early, share)
+            }
             (How::Look(want), Some(lead)) => {
                 let shared = at.shared()?;
                 let grant = at.granted_refresh(shared, *want, shape).await?;
@@ -108,7 +110,7 @@ impl Call<'_> {
         match self.try_ask(mode, key, early, shape).await {
             Ok(ask) => ask,
             // A failure that the call is to return is asked for by `ask_or_fail`.
-            Err(_) => self.run_alone(key, shape),
+            Err(_) => self.run_alone(shape),
         }
     }
 
@@ -133,14 +135,8 @@ impl Call<'_> {
         self.try_ask(mode, key, early, shape).await
     }
 
-    async fn try_ask<S: Cached>(
-        &self,
-        mode: Mode,
-        key: &KeyWriter,
-        early: Early,
-        shape: S,
-    ) -> Result<Ask<S>, Error> {
-        let Some(core) = self.cacheable(shape) else { return Ok(self.run_alone(key, shape)) };
+    async fn try_ask<S: Cached>(&self, mode: Mode, key: &KeyWriter, early: Early, shape: S) -> Result<Ask<S>, Error> {
+        let Some(core) = self.cacheable(shape) else { return Ok(self.run_alone(shape)) };
         let options = &self.site.options;
         let deadline = options.timeout.map(|timeout| after(alive_now(), timeout));
         let mut old = None;
@@ -174,12 +170,12 @@ impl Call<'_> {
                 let (lead, template, early, share, refreshes) = load.into_all_parts();
                 let how = How::Begin { refreshes, share };
                 let loader = Loader { shape, template, early, lead, how, has_old };
-                Ok(self.run(key, old, deadline, loader))
+                Ok(Ask::Run(self.run(key.as_bytes(), old, deadline, loader)))
             }
             Looked::Refresh(want, early) => match old {
                 Some(old) if core.pauses.holds(key.as_bytes()) => Ok(Ask::Done(self.served_old(core, old))),
                 Some(old) => Ok(self.refreshed(core, key, early, shape, old, Some(want))),
-                None => Ok(self.run_alone(key, shape)),
+                None => Ok(self.run_alone(shape)),
             },
         }
     }
@@ -219,22 +215,26 @@ impl Call<'_> {
 
     fn run<S: Cached>(
         &self,
-        key: &KeyWriter,
+        key: &[u8],
         old: Option<Old<S::Ret>>,
         deadline: Option<Nanos>,
         loader: Loader<S>,
-    ) -> Ask<S> {
-        let drive = Drive::new(self.to_owned_call(), loader.shape, key.as_bytes(), old, deadline);
-        Ask::Run(Run { drive, loading: Loading { call: self.to_owned_call(), loader } })
+    ) -> Run<S> {
+        let drive = Drive::new(self.to_owned_call(), loader.shape, key, old, deadline);
+        Run { drive, loading: Loading { call: self.to_owned_call(), loader } }
     }
 
     /// A load past the cache.
-    fn run_alone<S: Cached>(&self, key: &KeyWriter, shape: S) -> Ask<S> {
+    fn run_alone<S: Cached>(&self, shape: S) -> Ask<S> {
+        Ask::Run(self.run_past(shape))
+    }
+
+    /// [`ask`](Self::ask) where `bypass` says so.
+    pub fn run_past<S: Cached>(&self, shape: S) -> Run<S> {
         let deadline = self.site.options.timeout.map(|timeout| after(alive_now(), timeout));
         let how = How::Begin { refreshes: None, share: None };
-        let early = Early::default();
-        let loader = Loader { shape, template: key.template(), early, lead: None, how, has_old: false };
-        self.run(key, None, deadline, loader)
+        let loader = Loader { shape, template: 0, early: Early::default(), lead: None, how, has_old: false };
+        self.run(&[], None, deadline, loader)
     }
 
     /// An old value, and the right to refresh it in the background unless somebody of this process does.
@@ -257,7 +257,7 @@ impl Call<'_> {
             None => How::Begin { refreshes: None, share: None },
         };
         let loader = Loader { shape, template: key.template(), early, lead: Some(lead), how, has_old: true };
-        self.run(key, Some(old), None, loader)
+        Ask::Run(self.run(key.as_bytes(), Some(old), None, loader))
     }
 
     /// Whether an old value is returned without waiting for a new one: as the options say, or since its source has just

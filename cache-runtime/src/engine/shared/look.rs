@@ -275,7 +275,11 @@ impl Shared {
         let asked: Vec<Vec<Name>> = wants
             .iter()
             .zip(&*seen)
-            .map(|(want, seen)| if let Verdict::Ask(cells) = seen.judge(want, want.moment(now_ms)) { cells } else { Vec::new() })
+            .map(
+                |(want, seen)| {
+                    if let Verdict::Ask(cells) = seen.judge(want, want.moment(now_ms)) { cells } else { Vec::new() }
+                },
+            )
             .collect();
         if asked.iter().all(Vec::is_empty) {
             return Ok(());

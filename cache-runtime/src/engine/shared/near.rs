@@ -90,7 +90,8 @@ impl Call<'_> {
         let left = left.map(|left| near.left(left));
         let of_use = left.map_or(FOREVER, |left| after(now, left)).min(cap);
         let life = self.life_of(want, seen);
-        let fresh = left.map(|left| left.saturating_sub(life.map_or(Duration::ZERO, |_| self.site.options.ages.window())));
+        let fresh =
+            left.map(|left| left.saturating_sub(life.map_or(Duration::ZERO, |_| self.site.options.ages.window())));
         let expires = fresh.map_or(FOREVER, |fresh| after(now, fresh)).min(cap);
         let age = life.zip(fresh).map_or(Duration::ZERO, |(life, fresh)| life.saturating_sub(fresh));
         let physical = &want.name.entry;
