@@ -9,6 +9,7 @@ use redis::{Cmd, Value, cmd};
 use super::fault::{self, Fault};
 use super::script;
 use crate::error::{Error, ErrorKind};
+use crate::sabotage::{self, Mutation};
 use crate::store::{EntryName, Image, Life, Name, Nonce, Op, Reply};
 
 /// Who accepted a value: see `info`.
@@ -190,6 +191,10 @@ fn stamped(value: &[u8], stamp: Stamp) -> Vec<u8> {
 
 /// The value without its stamp, if the stamp is this one.
 fn unstamped(mut bytes: Vec<u8>, stamp: Stamp) -> Option<Vec<u8>> {
+    if sabotage::is(Mutation::NoIdentity) {
+        bytes.truncate(bytes.len().saturating_sub(stamp.len()));
+        return Some(bytes);
+    }
     let value = bytes.strip_suffix(&stamp)?.len();
     bytes.truncate(value);
     Some(bytes)

@@ -19,6 +19,8 @@ mod look;
 pub(crate) mod names;
 mod notes;
 mod read;
+#[cfg(feature = "sabotage")]
+mod sabotaged;
 pub(crate) mod write;
 
 use std::fmt;

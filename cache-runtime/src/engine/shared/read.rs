@@ -23,6 +23,7 @@ use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::policy::Jitter;
 use crate::record::Stored;
+use crate::sabotage::{self, Mutation};
 use crate::shape::Cached;
 use crate::store::{Listener, Op};
 use crate::timer::Sleep;
@@ -294,6 +295,7 @@ async fn fits(shared: &Shared, joined: &Joined, reachable: bool) -> Fit {
     match joined.flight().base() {
         // Its body has not begun: it begins after this caller.
         None => Fit::Yes,
+        Some(_) if sabotage::is(Mutation::JoinBlindly) => Fit::Yes,
         Some(Base::Shared(snapshot, _)) if reachable => match shared.still_holds(&snapshot).await {
             Ok(true) => Fit::Yes,
             Ok(false) => Fit::Outdated,

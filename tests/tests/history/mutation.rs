@@ -1,0 +1,171 @@
+//! The checker finds planted bugs: for each one, a short history in which it shows, which is in order without it.
+
+use std::time::Duration;
+
+use cache_tests::eventually;
+use cache_tests::history::{Backend, Fleet, Kind, Rule, now};
+use cache_tests::redis::Snapshot;
+use serde_json::{Value, json};
+
+use super::PROGRAM;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A row, and how long a load of it takes.
+fn row(family: &str, hold_ms: u64) -> Value {
+    json!({ "family": family, "id": 0, "hold_ms": hold_ms })
+}
+
+/// Two workers, of which the first reads and the second writes.
+struct Pair {
+    fleet: Fleet,
+    family: &'static str,
+}
+
+const READER: usize = 0;
+const WRITER: usize = 1;
+
+impl Pair {
+    async fn start(bug: Option<&str>, family: &'static str) -> Self {
+        let environment: Vec<(&str, &str)> = bug.map(|bug| ("CACHE_SABOTAGE", bug)).into_iter().collect();
+        Self { fleet: Fleet::start(PROGRAM, Backend::Redis, 2, &environment).await, family }
+    }
+
+    async fn read(&mut self, place: usize) -> Option<u64> {
+        self.fleet.worker(place).command("read", row(self.family, 0)).await.as_u64()
+    }
+
+    async fn write(&mut self) {
+        self.fleet.worker(WRITER).command("write", row(self.family, 0)).await;
+    }
+
+    /// Starts a read in the reader whose load has the row when this returns, and takes a while to say so.
+    async fn start_slow_read(&mut self) {
+        let worker = self.fleet.worker(READER);
+        let before = worker.command("loads", Value::Null).await;
+        worker.command("start read", row(self.family, 300)).await;
+        eventually("the load begins", LONG, async || worker.command("loads", Value::Null).await != before).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    async fn settle(&mut self) {
+        self.fleet.worker(READER).command("settle", Value::Null).await;
+    }
+
+    /// Reads until a read is a hit: a fill that others wait for has been done.
+    async fn until_hit(&mut self, place: usize) {
+        for _ in 0..1_000 {
+            let before = self.fleet.worker(place).command("loads", Value::Null).await;
+            self.read(place).await;
+            if self.fleet.worker(place).command("loads", Value::Null).await == before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("no read is a hit");
+    }
+}
+
+/// The histories. Each is short and leaves nothing to chance.
+#[derive(Clone, Copy, Debug)]
+enum Course {
+    /// A write of another process while a load runs, which then stores what it has.
+    WriteWithinLoad(&'static str),
+    /// A write after an entry was stored.
+    WriteAfterFill,
+    /// The server goes back in time.
+    OldSnapshot,
+    /// A read begins after a write that another process made while a load of this one runs.
+    JoinAfterWrite,
+    /// The writer is cut off.
+    Outage,
+}
+
+async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
+    let family = if let Course::WriteWithinLoad(family) = course { family } else { "tagged" };
+    let mut pair = Pair::start(bug, family).await;
+    match course {
+        Course::WriteWithinLoad(_) => {
+            pair.start_slow_read().await;
+            pair.write().await;
+            pair.settle().await;
+            pair.read(READER).await;
+        }
+        Course::WriteAfterFill => {
+            pair.until_hit(READER).await;
+            pair.write().await;
+            pair.read(READER).await;
+        }
+        Course::OldSnapshot => {
+            pair.until_hit(READER).await;
+            pair.fleet.server().save_now().await;
+            pair.write().await;
+            let from = now();
+            pair.fleet.server().restart(Snapshot::Keep).await;
+            pair.fleet.note("restart from a snapshot", from, true);
+            pair.until_hit(READER).await;
+        }
+        Course::JoinAfterWrite => {
+            pair.start_slow_read().await;
+            pair.write().await;
+            pair.read(READER).await;
+        }
+        Course::Outage => {
+            pair.until_hit(READER).await;
+            let from = now();
+            pair.fleet.proxy(WRITER).refuse();
+            pair.fleet.proxy(WRITER).reset_all();
+            pair.write().await;
+            pair.read(READER).await;
+            pair.fleet.note("the writer is cut off", from, false);
+        }
+    }
+    let history = pair.fleet.finish().await;
+    history.check().map(drop).map_err(|found| {
+        println!("{}", history.report(&found));
+        found.kind
+    })
+}
+
+/// The course shows the bug, and nothing without it.
+async fn finds(bug: &str, course: Course) {
+    let (without, with) = tokio::join!(run(course, None), run(course, Some(bug)));
+    assert_eq!(without, Ok(()), "{course:?} without a bug");
+    let stale = matches!(with, Err(Kind::Stale { rule: Rule::Acknowledged, .. }));
+    assert!(stale, "{bug} was not found: {with:?}");
+}
+
+#[tokio::test]
+async fn a_nonce_that_is_read_after_the_load_is_found() {
+    finds("late-nonce", Course::WriteWithinLoad("tagged")).await;
+}
+
+#[tokio::test]
+async fn a_missing_cell_that_counts_as_equal_is_found() {
+    finds("missing-cell", Course::WriteAfterFill).await;
+}
+
+#[tokio::test]
+async fn a_fill_that_does_not_ask_for_its_lease_is_found() {
+    finds("fill-without-lease", Course::WriteWithinLoad("plain")).await;
+}
+
+#[tokio::test]
+async fn an_invalidation_that_leaves_the_lease_is_found() {
+    finds("lease-survives", Course::WriteWithinLoad("plain")).await;
+}
+
+#[tokio::test]
+async fn an_identity_that_nobody_checks_is_found() {
+    finds("no-identity", Course::OldSnapshot).await;
+}
+
+#[tokio::test]
+async fn a_load_that_is_joined_without_looking_is_found() {
+    finds("join-blindly", Course::JoinAfterWrite).await;
+}
+
+#[tokio::test]
+async fn an_undelivered_invalidation_that_is_forgotten_is_found() {
+    finds("forget-undelivered", Course::Outage).await;
+}
