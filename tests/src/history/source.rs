@@ -25,10 +25,19 @@ const TABLES: &str = "
 pub struct Row {
     /// Its key.
     pub name: String,
+    /// The number in it.
+    pub id: u64,
     /// 0 until written.
     pub version: u64,
     /// Who wrote it; 0 for nobody.
     pub by: OpId,
+}
+
+impl Row {
+    fn new(name: &str, version: u64, by: OpId) -> Self {
+        let id = name.rsplit(':').next().and_then(|id| id.parse().ok()).unwrap_or_default();
+        Self { name: name.to_owned(), id, version, by }
+    }
 }
 
 /// A version that was written.
@@ -121,8 +130,7 @@ impl Source {
     pub fn read(&self, name: &str) -> Result<Row, SourceError> {
         self.with(|connection| {
             let mut query = connection.prepare_cached("SELECT version, by FROM rows WHERE name = ?1")?;
-            let row =
-                query.query_row([name], |row| Ok(Row { name: name.to_owned(), version: row.get(0)?, by: row.get(1)? }));
+            let row = query.query_row([name], |row| Ok(Row::new(name, row.get(0)?, row.get(1)?)));
             row.optional()?.ok_or_else(|| SourceError(format!("no row {name}")))
         })
     }
@@ -139,7 +147,7 @@ impl Source {
             let version: u64 = transaction.query_row(update, params![name, op], |row| row.get(0))?;
             transaction.execute("INSERT INTO commits VALUES (?1, ?2, ?3)", params![name, version, op])?;
             transaction.commit()?;
-            Ok(Row { name: name.to_owned(), version, by: op })
+            Ok(Row::new(name, version, op))
         })
     }
 

@@ -106,8 +106,8 @@ family!("through", at, id:
     #[cache_read(key = "through:<id>", tags = ["h:<id>"], lock = true, lock_ttl = "1s", wait = "2s")] through,
     #[cache_write(tags = ["h:<id>"], put = through(at, id))] write_through);
 family!("late", at, id:
-    #[cache_read(key = "late:<id>", tags = ["l:<result.name>"], lock = true, lock_ttl = "1s", wait = "2s")] late,
-    #[cache_write(tags = ["l:<result.name>"])] write_late);
+    #[cache_read(key = "late:<id>", tags = ["l:<result.id>"], lock = true, lock_ttl = "1s", wait = "2s")] late,
+    #[cache_write(tags = ["l:<id>"])] write_late);
 family!("recached", at, id:
     #[cache_read(key = "recached:<id>", tags = ["r:<id>"], lock = true, lock_ttl = "1s", wait = "2s")] recached,
     #[cache_write(tags = ["r:<id>"], recache = [recached(at, id)])] write_recached);

@@ -133,7 +133,9 @@ impl World {
             "write" => self.write(Plan::of(with)).await,
             "start read" => {
                 let (world, with) = (Arc::clone(self), with.clone());
-                self.tasks.lock().await.spawn(async move { drop(world.read(Plan::of(&with)).await) });
+                self.tasks.lock().await.spawn(async move {
+                    let _ = world.read(Plan::of(&with)).await;
+                });
             }
             "settle" => self.settle().await?,
             "loads" => return Ok(json!(self.fate.loads.load(SeqCst))),
