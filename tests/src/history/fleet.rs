@@ -77,6 +77,8 @@ struct Place {
 pub struct Fleet {
     places: Vec<Place>,
     server: Server,
+    /// A replica that was promoted, and to which no address leads yet.
+    promoted: Option<Server>,
     source: Source,
     history: History,
     program: PathBuf,
@@ -99,7 +101,8 @@ impl Fleet {
         let source = Source::create(&folder.path().join("rows.db"), rows).expect("a database can be made");
         let mut fleet = Self {
             places: Vec::new(),
-            server: Server::start().await,
+            server: server().await,
+            promoted: None,
             source,
             history: History { delta: backend.delta(), ..History::default() },
             program: program.into(),
@@ -201,6 +204,37 @@ impl Fleet {
         }
     }
 
+    /// Starts a replica, and promotes it as soon as it has what the server has. The server goes on for now.
+    ///
+    /// # Panics
+    ///
+    /// The replica does not come about.
+    pub async fn promote(&mut self) {
+        let replica = server().await;
+        // Not in its configuration: it is not to be a replica when it is started again.
+        replica.command(&["REPLICAOF", "127.0.0.1", &self.server.port().to_string()]).await;
+        crate::eventually("a replica in sync", LONG, async || {
+            let state = replica.try_query::<String>(&["INFO", "replication"]).await.unwrap_or_default();
+            state.contains("master_link_status:up")
+        })
+        .await;
+        replica.command(&["REPLICAOF", "NO", "ONE"]).await;
+        self.promoted = Some(replica);
+    }
+
+    /// Kills the server, and lets the address lead to the one that was promoted. Returns whether there is one.
+    pub fn fail_over(&mut self, from: Nanos) -> bool {
+        let Some(promoted) = self.promoted.take() else { return false };
+        self.server.kill();
+        self.server = promoted;
+        for place in &self.places {
+            place.proxy.retarget(self.server.addr());
+            place.proxy.reset_all();
+        }
+        self.note("FailOver to a replica that lacks the last writes", from, true);
+        true
+    }
+
     /// Ends all faults.
     pub async fn heal(&mut self) {
         self.server.cont_signal();
@@ -245,6 +279,11 @@ impl Fleet {
         self.history.commits = self.source.commits().expect("the database can be read");
         self.history
     }
+}
+
+/// A server of which a replica has everything at once.
+async fn server() -> Server {
+    Server::options().config("repl-diskless-sync-delay 0").start().await
 }
 
 fn log(folder: &Path, number: u32) -> PathBuf {

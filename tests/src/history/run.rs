@@ -149,6 +149,8 @@ impl Running {
             Blow::Flush => {
                 self.fleet.server().command(&["FLUSHALL"]).await;
             }
+            // Done, and noted, when it is over.
+            Blow::FailOver => return self.fleet.promote().await,
             Blow::Pressure => self.fill().await,
             Blow::Evict(count) => self.evict(count).await,
         }
@@ -178,6 +180,7 @@ impl Running {
                 self.fleet.server().cont_signal();
                 self.server_stopped = false;
             }
+            Blow::FailOver if self.fleet.fail_over(now()) => self.server_stopped = false,
             _ => {}
         }
     }

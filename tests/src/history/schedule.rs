@@ -43,6 +43,9 @@ pub enum Blow {
     RestartOld,
     /// The server is killed and started again, empty.
     RestartEmpty,
+    /// A replica is promoted that has nothing of what was written while this lasts; then the primary is killed, and its
+    /// address leads to the other one.
+    FailOver,
     /// The server closes all connections.
     KillClients,
     /// `FLUSHALL`
@@ -57,7 +60,10 @@ impl Blow {
     /// Whether marks and cells on the server may be gone afterwards.
     #[must_use]
     pub fn loses(self) -> bool {
-        matches!(self, Self::RestartOld | Self::RestartEmpty | Self::Flush | Self::Pressure | Self::Evict(_))
+        matches!(
+            self,
+            Self::RestartOld | Self::RestartEmpty | Self::FailOver | Self::Flush | Self::Pressure | Self::Evict(_)
+        )
     }
 }
 
@@ -80,9 +86,14 @@ pub fn draw(seed: u64, length: Duration, workers: usize) -> Vec<Step> {
             17..=18 => Blow::Deafen(worker),
             19..=20 => Blow::Delay(worker, dice.between(5, 250)),
             21..=22 => Blow::StopServer,
-            23..=25 => Blow::Save,
-            26..=27 => Blow::RestartOld,
-            28 => Blow::RestartEmpty,
+            23..=25 => {
+                // Saved a while before, so that it is old.
+                steps.push(Step { at, span: Duration::ZERO, blow: Blow::Save });
+                at += Duration::from_millis(dice.between(100, 600));
+                Blow::RestartOld
+            }
+            26 => Blow::RestartEmpty,
+            27..=28 => Blow::FailOver,
             29 => Blow::KillClients,
             30 => Blow::Flush,
             31 => Blow::Pressure,

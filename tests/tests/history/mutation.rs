@@ -75,6 +75,8 @@ enum Course {
     WriteAfterFill,
     /// The server goes back in time.
     OldSnapshot,
+    /// A replica that lacks the write is promoted.
+    FailOver,
     /// A read begins after a write that another process made while a load of this one runs.
     JoinAfterWrite,
     /// The writer is cut off.
@@ -103,6 +105,14 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
             let from = now();
             pair.fleet.server().restart(Snapshot::Keep).await;
             pair.fleet.note("restart from a snapshot", from, true);
+            pair.until_hit(READER).await;
+        }
+        Course::FailOver => {
+            pair.until_hit(READER).await;
+            let from = now();
+            pair.fleet.promote().await;
+            pair.write().await;
+            assert!(pair.fleet.fail_over(from));
             pair.until_hit(READER).await;
         }
         Course::JoinAfterWrite => {
@@ -158,6 +168,11 @@ async fn an_invalidation_that_leaves_the_lease_is_found() {
 #[tokio::test]
 async fn an_identity_that_nobody_checks_is_found() {
     finds("no-identity", Course::OldSnapshot).await;
+}
+
+#[tokio::test]
+async fn an_identity_that_nobody_checks_is_found_by_a_fail_over() {
+    finds("no-identity", Course::FailOver).await;
 }
 
 #[tokio::test]
