@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cache_tests::eventually;
-use cache_tests::history::{Backend, Fleet, Kind, Rule, now};
+use cache_tests::history::{Backend, Fleet, Kind, Rule, is_fenced, now};
 use cache_tests::redis::Snapshot;
 use serde_json::{Value, json};
 
@@ -79,12 +79,17 @@ enum Course {
     FailOver,
     /// A read begins after a write that another process made while a load of this one runs.
     JoinAfterWrite,
+    /// The writer dies between its commit and its invalidation.
+    Crash(&'static str),
     /// The writer is cut off.
     Outage,
 }
 
 async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
-    let family = if let Course::WriteWithinLoad(family) = course { family } else { "tagged" };
+    let family = match course {
+        Course::WriteWithinLoad(family) | Course::Crash(family) => family,
+        _ => "tagged",
+    };
     let mut pair = Pair::start(bug, family).await;
     match course {
         Course::WriteWithinLoad(_) => {
@@ -120,6 +125,20 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
             pair.write().await;
             pair.read(READER).await;
         }
+        Course::Crash(family) => {
+            pair.until_hit(READER).await;
+            let from = now();
+            let write = json!({ "family": family, "id": 0, "before_ms": 300 });
+            pair.fleet.start_fatal_write(WRITER, write).await;
+            // Whoever reads while the body runs may store what is old, unless it is marked.
+            while !pair.fleet.worker(WRITER).has_ended() {
+                pair.read(READER).await;
+            }
+            pair.fleet.note("the writer dies after its commit", from, false);
+            pair.fleet.replace(WRITER).await;
+            let read = pair.read(READER).await;
+            assert!(is_fenced(family) || read == Some(0), "nobody invalidated it; else this shows nothing");
+        }
         Course::Outage => {
             pair.until_hit(READER).await;
             let from = now();
@@ -143,6 +162,19 @@ async fn finds(bug: &str, course: Course) {
     assert_eq!(without, Ok(()), "{course:?} without a bug");
     let stale = matches!(with, Err(Kind::Stale { rule: Rule::Acknowledged, .. }));
     assert!(stale, "{bug} was not found: {with:?}");
+}
+
+/// What a fence is for: without one, this is the documented window.
+#[tokio::test]
+async fn a_process_that_dies_between_commit_and_invalidation_is_no_violation_without_a_fence() {
+    assert_eq!(run(Course::Crash("tagged"), None).await, Ok(()));
+}
+
+/// N13
+#[tokio::test]
+#[ignore = "a shared backend keeps no marks yet"]
+async fn a_process_that_dies_between_commit_and_invalidation_leaves_nothing_stale_with_a_fence() {
+    assert_eq!(run(Course::Crash("fenced"), None).await, Ok(()));
 }
 
 #[tokio::test]

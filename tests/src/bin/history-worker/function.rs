@@ -115,6 +115,11 @@ family!("strict", at, id:
     #[cache_read(key = "strict:<id>", tags = ["s:<id>"], on_error = fail, lock = true, lock_ttl = "1s", wait = "2s")] strict,
     #[cache_write(tags = ["s:<id>"], on_error = fail)] write_strict);
 
+// A mark outlasts whatever keeps its writer from renewing it.
+family!("fenced", at, id:
+    #[cache_read(key = "fenced:<id>", tags = ["f:<id>"], lock = true, lock_ttl = "1s", wait = "2s")] fenced,
+    #[cache_write(tags = ["f:<id>"], fence = "3s", on_error = fail)] write_fenced);
+
 /// Reads a row.
 pub(crate) async fn read(at: &At, family: &str, id: u64) -> Done {
     match family {
@@ -124,6 +129,7 @@ pub(crate) async fn read(at: &At, family: &str, id: u64) -> Done {
         "late" => late(at, id).await,
         "recached" => recached(at, id).await,
         "strict" => strict(at, id).await,
+        "fenced" => fenced(at, id).await,
         _ => panic!("no family {family}"),
     }
 }
@@ -137,6 +143,7 @@ pub(crate) async fn write(at: &At, family: &str, id: u64) -> Done {
         "late" => write_late(at, id).await,
         "recached" => write_recached(at, id).await,
         "strict" => write_strict(at, id).await,
+        "fenced" => write_fenced(at, id).await,
         _ => panic!("no family {family}"),
     }
 }

@@ -80,7 +80,7 @@ impl<'p> Plan<'p> {
         Self {
             family: with["family"].as_str().unwrap_or_default(),
             id: with["id"].as_u64().unwrap_or_default(),
-            before: Duration::ZERO,
+            before: Duration::from_millis(with["before_ms"].as_u64().unwrap_or_default()),
             after: Duration::from_millis(with["hold_ms"].as_u64().unwrap_or_default()),
             patience: None,
         }
@@ -109,7 +109,7 @@ impl World {
         Ok(world)
     }
 
-    /// `run` (`seed`, `tasks`, `die_in_write`, `die_after_commit`), `halt`; `read` and `write` (`family`, `id`, `hold_ms`),
+    /// `run` (`seed`, `tasks`, `die_in_write`, `die_after_commit`), `halt`; `read` and `write` (`family`, `id`, `before_ms`, `hold_ms`),
     /// `start read` (which does not wait), `settle` (which does), `loads`, `undelivered`.
     pub(crate) async fn command(self: &Arc<Self>, name: &str, with: &Value) -> Result<Value, String> {
         let number = |name: &str| with[name].as_u64().unwrap_or_default();
