@@ -51,6 +51,7 @@ mod engine;
 mod envelope;
 mod error;
 mod flight;
+mod hybrid;
 mod key;
 mod memory;
 #[cfg(all(test, feature = "shuttle"))]

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use crate::background::Background;
 use crate::clock::{after, alive_now};
 use crate::error::Error;
+use crate::hybrid::L1;
 use crate::sabotage::{self, Mutation};
 use crate::store::{Cursor, Name, Op, Reply, SharedStore};
 use crate::timer::Sleep;
@@ -110,6 +111,8 @@ pub(crate) struct Outbox {
     store: Arc<dyn SharedStore>,
     /// The cell of everything, which takes the place of what is too much.
     all: Name,
+    /// What is in memory of the backend, where it is a hybrid cache's.
+    l1: Option<Arc<L1>>,
     kept: Mutex<Kept>,
     waiting: AtomicBool,
     /// Whether a task is delivering.
@@ -134,10 +137,11 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(store: Arc<dyn SharedStore>, all: Name) -> Self {
+    pub(crate) fn new(store: Arc<dyn SharedStore>, all: Name, l1: Option<Arc<L1>>) -> Self {
         Self {
             store,
             all,
+            l1,
             kept: Mutex::default(),
             waiting: AtomicBool::new(false),
             running: AtomicBool::new(false),
@@ -202,6 +206,10 @@ impl Outbox {
         }
         self.waiting.store(true, Ordering::SeqCst);
         drop(kept);
+        // After that: whoever copies what the backend says looks whether anything waits, after he has taken his cells.
+        if let Some(l1) = &self.l1 {
+            l1.forget();
+        }
         self.kick(background);
     }
 

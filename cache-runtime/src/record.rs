@@ -88,6 +88,8 @@ pub(crate) struct Record {
     pub(crate) life: Option<Lifetime>,
     /// Bytes of key and value, roughly.
     pub(crate) bytes: u64,
+    /// Whether it is a copy of what is on a shared backend.
+    pub(crate) is_copy: bool,
 }
 
 impl Record {
@@ -116,6 +118,7 @@ impl Record {
             cost: 0,
             life: None,
             bytes: 0,
+            is_copy: false,
         }
     }
 
@@ -234,6 +237,7 @@ impl Record {
         record.cost = self.cost;
         record.life = self.life;
         record.bytes = self.bytes;
+        record.is_copy = self.is_copy;
         record
     }
 }

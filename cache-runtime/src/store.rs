@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Nanos;
 use crate::error::{Error, ErrorKind};
 
 /// A boxed future of the seam.
@@ -272,6 +273,19 @@ pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
     /// in the order of `ops`. Fails within a bounded time; at once while a server is known to be away.
     fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>>;
 
+    /// [`run`](Self::run) for reads of which later changes are told to the [`Watcher`]. The flag: whether they are, of all
+    /// that was read. Without a watcher they are not.
+    fn read(&self, ops: Vec<Op>) -> Answer<'_, (Vec<Result<Reply, Error>>, bool)> {
+        Box::pin(async move { (self.run(ops).await, false) })
+    }
+
+    /// Has changes of what [`read`](Self::read) reads told from now on, by every server, each of which is asked every `pulse`
+    /// whether it is there. Names that begin with `probe` are nobody's: whether changes are told is tried on them. Said once,
+    /// before the first use.
+    fn watch(&self, watcher: Arc<dyn Watcher>, probe: Name, pulse: Duration) {
+        let _ = (watcher, probe, pulse);
+    }
+
     /// Names that match a glob, page by page.
     fn scan<'s>(&'s self, glob: &'s [u8], from: Cursor) -> Answer<'s, Result<Page, Error>>;
 
@@ -292,6 +306,24 @@ pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
 
     /// Lets go of all connections. What is called afterwards fails with `Closed`.
     fn close(&self) -> Answer<'_, ()>;
+}
+
+/// Hears what becomes of names that were read by [`SharedStore::read`]. None of this waits.
+pub(crate) trait Watcher: Send + Sync + fmt::Debug {
+    /// What is under this name was changed, dropped, evicted, or expired.
+    fn changed(&self, name: &[u8]);
+
+    /// Whatever was read on this server before may have changed unheard.
+    fn missed(&self, server: u64);
+
+    /// Every change that this server made before `heard` was told, on [`alive_now`](crate::clock::alive_now)'s clock.
+    fn heard(&self, server: u64, heard: Nanos);
+
+    /// Nothing that is read on this server is watched any more. It may come back.
+    fn lost(&self, server: u64);
+
+    /// This server holds no entries any more.
+    fn left(&self, server: u64);
 }
 
 /// A wait for the end of a lease. Dropping it ends it.

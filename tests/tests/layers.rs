@@ -27,7 +27,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ),
     ("L1", &["server", "store", "codec", "policy", "stats", "cell", "record", "shape", "site"]),
     ("L2", &["memory", "redis"]),
-    ("L3", &["tags", "flight", "outbox"]),
+    ("L3", &["tags", "flight", "hybrid", "outbox"]),
     ("L4", &["engine"]),
     ("L5", &["config", "cache"]),
     ("L6", &["private"]),

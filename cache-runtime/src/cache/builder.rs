@@ -13,10 +13,12 @@ use crate::config::{Backend, BackendKind, CacheConfig, Resolved, Secret};
 use crate::engine::core::{Core, Settings, Weigher};
 use crate::engine::shared::{Bytes, Shared};
 use crate::error::{Error, ErrorKind};
+use crate::hybrid::L1;
 use crate::memory::{Bounds, Engine};
 use crate::policy::Buckets;
 use crate::report;
 use crate::store::SharedStore;
+use crate::tags::Cells;
 
 /// Builds a [`Cache`]. What is not set here comes from the environment, then from the file, then from the defaults.
 ///
@@ -121,6 +123,12 @@ impl Builder {
         connect_timeout(Duration) => connect_timeout;
         /// How long a server's answer may take. Default 500 ms.
         response_timeout(Duration) => response_timeout;
+        /// δ: how long, at most, another process' write may go unnoticed by the copies in memory of a hybrid cache. Default
+        /// 1 s. Every process of a fleet needs the same: a write with a `fence` waits for as long.
+        l1_lease(Duration) => l1_lease;
+        /// How often a hybrid cache asks each server whether it still hears of changes; at most half of `l1_lease`. Default
+        /// a quarter of it.
+        l1_ping(Duration) => l1_ping;
         /// Whose certificates to trust on a `rediss://` connection: a PEM file. Default: whose the system trusts.
         tls_ca(impl Into<PathBuf>) => tls_ca;
         /// Our own certificate, where the server asks for one: a PEM file.
@@ -329,6 +337,7 @@ impl Cache {
 
     fn open(resolved: Resolved, weigher: Option<Weigher>, clock: Option<Clock>) -> Result<Self, Error> {
         let store = if resolved.enabled { store(&resolved)? } else { None };
+        let near = matches!(resolved.backend, Backend::Hybrid(_)).then_some((resolved.l1_ping, resolved.l1_lease));
         let settings = Settings {
             prefix: format!("{}:{}:", resolved.prefix, resolved.version).into_bytes().into(),
             engine: resolved.engine,
@@ -347,9 +356,10 @@ impl Cache {
             encrypt: resolved.encrypt,
             keys: resolved.keyring()?,
         };
-        let share = |settings: &Settings, background: &Arc<Background>| {
+        let share = |settings: &Settings, background: &Arc<Background>, cells: &Arc<Cells>| {
             let namespace = settings.namespace.as_deref();
-            store.map(|store| Shared::new(store, Arc::clone(background), &settings.prefix, namespace, bytes))
+            let l1 = near.map(|(ping, lease)| (L1::new(Arc::clone(cells), lease), ping));
+            store.map(|store| Shared::new(store, l1, Arc::clone(background), &settings.prefix, namespace, bytes))
         };
         Ok(Self { core: Core::new(settings, share)? })
     }
@@ -360,13 +370,14 @@ fn store(resolved: &Resolved) -> Result<Option<Arc<dyn SharedStore>>, Error> {
     match &resolved.backend {
         Backend::Memory => Ok(None),
         #[cfg(feature = "redis")]
-        Backend::Redis(server) => Ok(Some(crate::redis::open(crate::redis::Connect {
+        Backend::Redis(server) | Backend::Hybrid(server) => Ok(Some(crate::redis::open(crate::redis::Connect {
             server: server.clone(),
             connections: resolved.pool_size.unwrap_or(crate::redis::CONNECTIONS),
             connect_timeout: resolved.connect_timeout,
             response_timeout: resolved.response_timeout,
             tls: resolved.tls.clone(),
         })?)),
+        #[cfg(not(feature = "redis"))]
         other => {
             let what = format!("this build cannot keep entries on `{other}`");
             Err(Error::new(ErrorKind::Unsupported, what))

@@ -55,6 +55,17 @@ pub(super) fn timeout(name: &str, timeout: Duration) -> Result<(), Error> {
     Ok(())
 }
 
+/// How often a server is asked whether it is there, so that a lease does not end between two answers.
+pub(super) fn ping(name: &str, ping: Duration, lease: Duration) -> Result<(), Error> {
+    if ping.is_zero() {
+        return refuse(name, "a server cannot be asked without a pause; use at least `1ms`");
+    }
+    if ping > lease / 2 {
+        return refuse(name, "it is longer than half of `l1_lease`, so that copies would expire between two answers");
+    }
+    Ok(())
+}
+
 pub(super) fn count(name: &str, number: u64) -> Result<(), Error> {
     if number == 0 { refuse(name, "0 is not allowed; use 1 or more") } else { Ok(()) }
 }

@@ -53,7 +53,7 @@ pub use crate::server::{Endpoint, Server, TlsFiles, Topology};
 pub struct CacheConfig {
     /// Where entries are kept, as a URL. Default: the `redis` section if it says anything, else `mem://`.
     pub url: Option<String>,
-    /// `memory`, `redis` or `hybrid` (not in this version). Default: what the URL says.
+    /// `memory`, `redis` or `hybrid`. Default: what the URL says.
     pub backend: Option<BackendKind>,
     /// First part of every key. Default `svc`. At most 64 characters, nothing that means something in a pattern.
     #[serde(alias = "key_prefix")]
@@ -90,6 +90,13 @@ pub struct CacheConfig {
     /// How long a server's answer may take. Default 500 ms.
     #[serde(deserialize_with = "file::duration")]
     pub response_timeout: Option<Duration>,
+    /// How long, at most, another process' write may go unnoticed by the copies in memory of a hybrid cache. Default 1 s.
+    #[serde(deserialize_with = "file::duration")]
+    pub l1_lease: Option<Duration>,
+    /// How often a hybrid cache asks each server whether it still hears of changes; at most half of `l1_lease`. Default a
+    /// quarter of it.
+    #[serde(deserialize_with = "file::duration")]
+    pub l1_ping: Option<Duration>,
     /// Whose certificates to trust on a `rediss://` connection: a PEM file. Default: whose the system trusts.
     pub tls_ca: Option<PathBuf>,
     /// Our own certificate, where the server asks for one: a PEM file. Default: none.
@@ -216,6 +223,10 @@ pub struct Resolved {
     pub connect_timeout: Duration,
     /// How long a server's answer may take.
     pub response_timeout: Duration,
+    /// How long, at most, another process' write may go unnoticed by the copies in memory of a hybrid cache.
+    pub l1_lease: Duration,
+    /// How often a hybrid cache asks each server whether it still hears of changes.
+    pub l1_ping: Duration,
     /// The files of an encrypted connection. Whether they can be read is seen when the cache is built.
     pub tls: TlsFiles,
     /// How values in a shared backend are encoded.
@@ -267,6 +278,8 @@ impl CacheConfig {
             pool_size: pool_size.or(lower.any_pool_size()),
             connect_timeout: self.connect_timeout.or(lower.connect_timeout),
             response_timeout: self.response_timeout.or(lower.response_timeout),
+            l1_lease: self.l1_lease.or(lower.l1_lease),
+            l1_ping: self.l1_ping.or(lower.l1_ping),
             tls_ca: self.tls_ca.or(lower.tls_ca),
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
@@ -296,7 +309,7 @@ impl CacheConfig {
     /// [`ErrorKind::Config`], with the name of the setting, if one cannot be used: a bad URL (the part is named, nothing of
     /// the URL is shown), a ttl of zero or over 100 years, a capacity or pool size of zero, a prefix, version or namespace
     /// that is empty, longer than 64 characters or has a character with a meaning, a `backend` that contradicts the URL, a
-    /// timeout of zero or over 10 minutes, TLS files for a connection that is not encrypted, an encryption key that is not 32
+    /// timeout of zero or over 10 minutes, an `l1_ping` of zero or over half of `l1_lease`, TLS files for a connection that is not encrypted, an encryption key that is not 32
     /// bytes (nothing of it is shown), or `encrypt` without one. [`ErrorKind::Unsupported`], with the name of the feature, for
     /// a codec, compression or encryption that is not compiled in.
     pub fn resolve(self) -> Result<Resolved, Error> {
@@ -313,6 +326,9 @@ impl CacheConfig {
         self.max_bytes.map_or(Ok(()), |bytes| check::count("max_bytes", bytes))?;
         let pool_size = self.any_pool_size();
         pool_size.map_or(Ok(()), |size| check::count("pool_size", size.into()))?;
+        let l1_lease = timeout("l1_lease", self.l1_lease, 1_000)?;
+        let l1_ping = self.l1_ping.unwrap_or(l1_lease / 4);
+        check::ping("l1_ping", l1_ping, l1_lease)?;
         let codec = self.codec.unwrap_or_default();
         encoding::check(&self, codec)?;
         Ok(Resolved {
@@ -331,6 +347,8 @@ impl CacheConfig {
             pool_size,
             connect_timeout: timeout("connect_timeout", self.connect_timeout, 1_000)?,
             response_timeout: timeout("response_timeout", self.response_timeout, 500)?,
+            l1_lease,
+            l1_ping,
             tls: self.tls_files(),
             codec,
             compress_above: self.compress_above,
@@ -458,6 +476,8 @@ impl fmt::Debug for CacheConfig {
             .field("pool_size", &self.pool_size)
             .field("connect_timeout", &self.connect_timeout)
             .field("response_timeout", &self.response_timeout)
+            .field("l1_lease", &self.l1_lease)
+            .field("l1_ping", &self.l1_ping)
             .field("tls", &self.tls_files())
             .field("codec", &self.codec)
             .field("compress_above", &self.compress_above)

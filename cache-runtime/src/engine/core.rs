@@ -113,15 +113,16 @@ impl Core {
     /// `share` makes the backend that other processes share, if there is one.
     pub(crate) fn new(
         settings: Settings,
-        share: impl FnOnce(&Settings, &Arc<Background>) -> Option<Arc<Shared>>,
+        share: impl FnOnce(&Settings, &Arc<Background>, &Arc<Cells>) -> Option<Arc<Shared>>,
     ) -> Result<Arc<Self>, Error> {
         let background = Arc::new(Background::default());
-        let shared = share(&settings, &background);
+        let cells = Arc::new(Cells::new());
+        let shared = share(&settings, &background, &cells);
         let evictions = Arc::new(AtomicU64::new(0));
         let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
-            cells: Arc::new(Cells::new()),
+            cells,
             flights: Arc::new(Flights::new()),
             evictions,
             started: settings.clock.now(),
@@ -204,10 +205,12 @@ impl Core {
         self.flights.close(physical, change)
     }
 
-    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one.
+    /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one: a copy is none.
     pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
         let now = self.now();
-        self.change_key(physical, || self.remove_everywhere(physical)).iter().any(|record| record.is_valid(now))
+        self.change_key(physical, || self.remove_everywhere(physical))
+            .iter()
+            .any(|record| record.is_valid(now) && !record.is_copy)
     }
 
     /// Removes a key from every store. Call it under the key's lock.

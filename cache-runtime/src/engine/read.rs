@@ -17,6 +17,7 @@ use crate::policy::Jitter;
 use crate::record::Record;
 use crate::report;
 use crate::shape::Cached;
+use crate::site::SiteKind;
 use crate::timer::Sleep;
 
 /// Whether the cache is asked first.
@@ -258,6 +259,12 @@ impl Call<'_> {
     #[inline]
     pub(crate) fn hit_under<S: Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
         let core = self.core()?;
+        if let Some(shared) = &core.shared
+            && self.site.kind != SiteKind::Memoize
+            && !shared.serves(self.site)
+        {
+            return None;
+        }
         let function = core.function(self.site);
         let tally = function.tally();
         let ret = look(core, function, key, shape, |record, now| {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_ok};
@@ -17,8 +17,9 @@ use redis::{Value, cmd};
 use super::dial::{Dial, Login, Place};
 use super::fault::{self, Fault};
 use super::info::text;
-use super::node::{Node, Target};
+use super::node::{Node, Target, Way};
 use super::op::Job;
+use super::watch::Watching;
 use crate::clock::{after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::server::Endpoint;
@@ -53,6 +54,8 @@ pub(super) struct Cluster {
     /// Where the next fetch begins to ask.
     turn: AtomicUsize,
     closed: AtomicBool,
+    /// Who hears of changes on all servers, those to come included.
+    watching: OnceLock<Watching>,
     me: Weak<Self>,
 }
 
@@ -105,6 +108,7 @@ impl Cluster {
             failed: Mutex::default(),
             turn: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            watching: OnceLock::new(),
             me: me.clone(),
         })
     }
@@ -140,23 +144,30 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn run(&self, ops: &[Op]) -> Vec<Result<Reply, Error>> {
+    /// Has changes told by all servers. Once, before the first use: no server is known yet.
+    pub(super) fn watch(&self, watching: Watching) {
+        let _ = self.watching.set(watching);
+    }
+
+    /// Does `ops`. The flag: whether later changes of all that was read are told.
+    pub(super) async fn run(&self, ops: &[Op], watched: bool) -> (Vec<Result<Reply, Error>>, bool) {
         let map = match self.map().await {
             Ok(map) => map,
-            Err(error) => return ops.iter().map(|_| Err(error.again())).collect(),
+            Err(error) => return (ops.iter().map(|_| Err(error.again())).collect(), false),
         };
         let mut replies: Vec<Option<Result<Reply, Error>>> = ops.iter().map(|_| None).collect();
         let mut errands = errands(ops);
         let deadline = after(alive_now(), self.dial.response_timeout);
+        let mut all = watched;
         for round in 0..=REDIRECTIONS {
             let is_last = round == REDIRECTIONS || (round > 0 && alive_now() >= deadline);
-            errands = self.round(&map, errands, is_last, &mut replies).await;
+            errands = self.round(&map, errands, is_last, &mut all, &mut replies).await;
             if errands.is_empty() {
                 break;
             }
         }
         // Dropping no names is nothing to do.
-        replies.into_iter().map(|reply| reply.unwrap_or(Ok(Reply::Count(0)))).collect()
+        (replies.into_iter().map(|reply| reply.unwrap_or(Ok(Reply::Count(0)))).collect(), all)
     }
 
     /// Sends all errands, to all servers at once. Those that are redirected come back.
@@ -165,6 +176,7 @@ impl Cluster {
         map: &Map,
         errands: Vec<Errand<'o>>,
         is_last: bool,
+        watched: &mut bool,
         replies: &mut [Option<Result<Reply, Error>>],
     ) -> Vec<Errand<'o>> {
         let mut batches: BTreeMap<(usize, bool), (Arc<Node>, Vec<Errand<'o>>)> = BTreeMap::new();
@@ -183,14 +195,16 @@ impl Cluster {
             let batch = batches.entry((Arc::as_ptr(&node).addr(), asking)).or_insert_with(|| (node, Vec::new()));
             batch.1.push(errand);
         }
+        let wanted = *watched;
         let answered = join_all(batches.into_iter().map(|((_, asking), (node, errands))| async move {
             let jobs: Vec<Job<'o>> = errands.iter().map(|errand| errand.job.clone()).collect();
-            let answers = node.run(&jobs, false, asking).await;
-            (node, errands, answers)
+            let (answers, watched) = node.run(&jobs, Way { merge: false, asking, watched: wanted }).await;
+            (node, errands, answers, watched)
         }))
         .await;
         let mut redirected = Vec::new();
-        for (node, errands, answers) in answered {
+        for (node, errands, answers, told) in answered {
+            *watched &= told;
             for (mut errand, answer) in errands.into_iter().zip(answers) {
                 let reply = &mut replies[errand.op];
                 match answer {
@@ -250,6 +264,9 @@ impl Cluster {
         debug_assert!(known.iter().all(|member| member.endpoint != endpoint));
         let target = Target::Fixed { place: Place::Tcp(endpoint.clone()), in_cluster: true };
         let node = Node::new(target, self.dial.clone(), self.connections);
+        if let Some(watching) = self.watching.get() {
+            node.watch(watching.clone());
+        }
         if self.closed.load(Ordering::Acquire) {
             node.close();
         }

@@ -3,7 +3,7 @@
 //!
 //! It holds the node weakly, and ends with it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::dial::Login;
 use super::fault;
-use super::link::Link;
+use super::link::{AtEnd, Link, Use};
 use super::node::{Links, Node, Phase};
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
@@ -176,12 +176,7 @@ async fn repair(node: &Node) -> Result<(), Error> {
         _ => None,
     };
     let deadline = after(alive_now(), node.dial.response_timeout);
-    let old: Vec<Arc<Link>> = old
-        .iter()
-        .flat_map(|links| &links.data)
-        .chain(old.iter().filter_map(|links| links.ear.as_ref()))
-        .cloned()
-        .collect();
+    let old: Vec<Arc<Link>> = old.iter().flat_map(|links| links.all().cloned()).collect();
     let asked = join_all(old.iter().map(|link| async {
         if !link.is_alive() || !link.is_due(alive_now(), TICK) {
             return Ok(());
@@ -194,65 +189,69 @@ async fn repair(node: &Node) -> Result<(), Error> {
     }))
     .await;
     asked.into_iter().collect::<Result<(), Error>>()?;
-    let wants_ear = node.listens.load(Ordering::Acquire);
-    let (mut data, mut ear) = (Vec::new(), None);
-    for link in old {
-        match (link.is_alive(), link.is_ear) {
-            (true, true) => ear = Some(link),
-            (true, false) => data.push(link),
-            (false, _) => node.wakes.lost(link.id),
-        }
-    }
-    let missing = node.connections.saturating_sub(data.len());
-    if missing > 0 || wants_ear && ear.is_none() {
+    let mut links: Vec<Arc<Link>> = old.into_iter().filter(|link| link.is_alive() || drop_link(node, link)).collect();
+    if !missing(node, &links).is_empty() {
         let deadline = after(alive_now(), node.dial.connect_timeout);
         let late = || fault::late(&node.name());
         let place = within(deadline, node.target.resolve(&node.dial)).await.unwrap_or_else(|| Err(late()))?;
         if node.target.is_named() {
             // The sentinels name another server now: none of the old connections leads to it.
             let at = place.to_string();
-            data.retain(|link| link.at == at || drop_link(node, link));
-            ear = ear.filter(|link| link.at == at || drop_link(node, link));
+            links.retain(|link| link.at == at || drop_link(node, link));
         }
         let place = &place;
-        let missing = node.connections.saturating_sub(data.len());
-        let ears = usize::from(wants_ear && ear.is_none());
-        let dialled = join_all((0..missing + ears).map(|n| async move {
-            let connected = within(deadline, connect(node, place, n >= missing, deadline)).await;
-            connected.unwrap_or_else(|| Err(fault::late(place)))
+        let dialled = join_all(missing(node, &links).into_iter().map(|used_for| async move {
+            let connected = within(deadline, connect(node, place, used_for, deadline)).await;
+            (used_for, connected.unwrap_or_else(|| Err(fault::late(place))))
         }));
         let mut failed = None;
-        for link in dialled.await {
-            match link {
-                Ok(link) if link.is_ear => ear = Some(link),
-                Ok(link) => data.push(link),
-                Err(error) => failed = Some(error),
+        for (used_for, link) in dialled.await {
+            match (link, node.watch.get()) {
+                (Ok(link), _) => links.push(link),
+                (Err(error), Some(watch)) if used_for == Use::Watch => watch.refused(&error),
+                (Err(error), _) => failed = Some(error),
             }
         }
-        let Some(newest) = data.last().cloned() else { return Err(failed.unwrap_or_else(late)) };
-        agree(node, &mut data, &mut ear, &newest).await;
+        let newest = links.iter().rfind(|link| link.used_for == Use::Data).cloned();
+        let Some(newest) = newest else { return Err(failed.unwrap_or_else(late)) };
+        agree(node, &mut links, &newest).await;
     }
-    if let Some(link) = ear.as_ref().filter(|_| !node.wakes.is_empty()) {
+    let links = Links::of(links);
+    if let Some(link) = links.ear.as_ref().filter(|_| !node.wakes.is_empty()) {
         let deadline = after(alive_now(), node.dial.response_timeout);
         // What could not be subscribed is tried again at the next tick.
         let _ = within(deadline, node.wakes.settle(link, deadline)).await;
     }
-    node.up(Links { data, ear });
+    node.up(links);
     Ok(())
+}
+
+/// What the connections to be opened are for.
+fn missing(node: &Node, links: &[Arc<Link>]) -> Vec<Use> {
+    let watches = node.watch.get().is_some_and(|watch| watch.is_due());
+    let wanted = [
+        (Use::Data, node.connections),
+        (Use::Ear, usize::from(node.listens.load(Ordering::Acquire))),
+        (Use::Watch, usize::from(watches)),
+    ];
+    let lacking = |(used_for, wanted): (Use, usize)| {
+        let there = links.iter().filter(|link| link.used_for == used_for).count();
+        std::iter::repeat_n(used_for, wanted.saturating_sub(there))
+    };
+    wanted.into_iter().flat_map(lacking).collect()
 }
 
 /// Leaves only connections to one server: the one that the newest of them leads to. A name or a balancer that leads to
 /// several is a mistake, and is said; what one of them accepted is missing on the others.
-async fn agree(node: &Node, data: &mut Vec<Arc<Link>>, ear: &mut Option<Arc<Link>>, newest: &Link) {
+async fn agree(node: &Node, links: &mut Vec<Arc<Link>>, newest: &Link) {
     let deadline = after(alive_now(), node.dial.response_timeout);
-    for link in data.iter().chain(&*ear).filter(|link| link.identity() != newest.identity()) {
+    for link in links.iter().filter(|link| link.identity() != newest.identity()) {
         // It may have been told before the server became another.
         let _ = link.ask(deadline).await;
     }
-    let before = data.len();
-    data.retain(|link| link.identity() == newest.identity() || drop_link(node, link));
-    *ear = ear.take().filter(|link| link.identity() == newest.identity() || drop_link(node, link));
-    if data.len() < before {
+    let before = links.len();
+    links.retain(|link| link.identity() == newest.identity() || drop_link(node, link));
+    if links.len() < before {
         report::warn("redis-identity", &format_args!("connections to {} lead to different servers", newest.at));
     }
 }
@@ -265,26 +264,40 @@ fn drop_link(node: &Node, link: &Link) -> bool {
 }
 
 /// A connection that is known to lead to a server that can be used.
-async fn connect(node: &Node, place: &super::dial::Place, is_ear: bool, deadline: Nanos) -> Result<Arc<Link>, Error> {
+async fn connect(node: &Node, place: &super::dial::Place, used_for: Use, deadline: Nanos) -> Result<Arc<Link>, Error> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    let watch = if used_for == Use::Watch { node.watch.get().cloned() } else { None };
+    let pushed = Arc::new(AtomicBool::new(false));
     let (wakes, nudge) = (Arc::downgrade(&node.wakes), node.nudge.clone());
+    let heard = watch.clone().map(|watch| (watch, Arc::clone(&pushed)));
     let pushes = move |push: PushInfo| {
-        let Some(wakes) = wakes.upgrade() else { return };
-        match (push.kind, push.data.first()) {
-            (PushKind::Message, Some(Value::BulkString(channel))) => wakes.message(channel),
-            (PushKind::Disconnection, _) => {
-                wakes.lost(id);
-                nudge.notify_one();
-            }
-            _ => {}
+        if push.kind == PushKind::Disconnection {
+            heard.iter().for_each(|(watch, _)| watch.lost());
+            wakes.upgrade().inspect(|wakes| wakes.lost(id));
+            nudge.notify_one();
+        } else if let Some((watch, pushed)) = &heard {
+            watch.push(&push, pushed);
+        } else if let (PushKind::Message, Some(Value::BulkString(channel))) = (push.kind, push.data.first()) {
+            wakes.upgrade().inspect(|wakes| wakes.message(channel));
         }
     };
     let (connection, driver) = node.dial.connect(place, Login::Data, pushes).await?;
     let driver = tokio::spawn(driver).abort_handle();
-    let link = Arc::new(Link::new(id, place.to_string(), is_ear, connection, driver));
+    let (ended, nudge) = (watch.clone(), node.nudge.clone());
+    let at_end: AtEnd = Box::new(move || {
+        if let Some(watch) = &ended {
+            watch.lost();
+            nudge.notify_one();
+        }
+    });
+    let link = Arc::new(Link::new(id, place.to_string(), used_for, connection, driver, at_end));
     let standing = link.ask(deadline).await?;
     node.target.admit(&link.at, standing)?;
+    if let Some(watch) = watch {
+        watch.arm(&link, standing.is_cluster, &pushed, deadline).await?;
+        tokio::spawn(super::watch::pulse(node.me.clone(), Arc::downgrade(&link)));
+    }
     Ok(link)
 }
 
@@ -316,6 +329,6 @@ impl Node {
 }
 
 fn same(a: &Links, b: &Links) -> bool {
-    let ids = |links: &Links| links.data.iter().chain(&links.ear).map(|link| link.id).collect::<Vec<_>>();
+    let ids = |links: &Links| links.all().map(|link| link.id).collect::<Vec<_>>();
     ids(a) == ids(b)
 }

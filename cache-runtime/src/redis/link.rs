@@ -21,14 +21,27 @@ const STRIKES: u32 = 3;
 /// How long it counts as known who a server is.
 const TRUST: Duration = Duration::from_secs(3);
 
+/// What a connection is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Commands.
+    Data,
+    /// Subscriptions.
+    Ear,
+    /// Reads of which later changes are pushed.
+    Watch,
+}
+
+/// What is done when a connection has ended.
+pub(super) type AtEnd = Box<dyn Fn() + Send + Sync>;
+
 /// A connection.
 pub(super) struct Link {
     /// Unique in the process, never 0.
     pub(super) id: u64,
     /// `host:port`, or a path.
     pub(super) at: String,
-    /// Whether it is there for subscriptions.
-    pub(super) is_ear: bool,
+    pub(super) used_for: Use,
     connection: MultiplexedConnection,
     driver: AbortHandle,
     /// Who answers, as the bytes of a [`Stamp`].
@@ -39,6 +52,7 @@ pub(super) struct Link {
     known_until: AtomicU64,
     strikes: AtomicU32,
     dead: AtomicBool,
+    at_end: AtEnd,
     asking: tokio::sync::Mutex<()>,
 }
 
@@ -50,7 +64,7 @@ impl std::fmt::Debug for Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.kill();
     }
 }
 
@@ -58,14 +72,15 @@ impl Link {
     pub(super) fn new(
         id: u64,
         at: String,
-        is_ear: bool,
+        used_for: Use,
         connection: MultiplexedConnection,
         driver: AbortHandle,
+        at_end: AtEnd,
     ) -> Self {
         Self {
             id,
             at,
-            is_ear,
+            used_for,
             connection,
             driver,
             identity: AtomicU64::new(0),
@@ -73,6 +88,7 @@ impl Link {
             known_until: AtomicU64::new(0),
             strikes: AtomicU32::new(0),
             dead: AtomicBool::new(false),
+            at_end,
             asking: tokio::sync::Mutex::new(()),
         }
     }
@@ -84,8 +100,10 @@ impl Link {
 
     /// Ends the connection; what waits for an answer fails.
     pub(super) fn kill(&self) {
-        self.dead.store(true, Ordering::Release);
-        self.driver.abort();
+        if !self.dead.swap(true, Ordering::AcqRel) {
+            self.driver.abort();
+            (self.at_end)();
+        }
     }
 
     /// Who answers.

@@ -8,6 +8,7 @@
 //! | `link` | one connection |
 //! | `node`, `keeper` | one server: its connections, its health, and what is done for it in the background |
 //! | `wake` | who waits for which lease |
+//! | `watch` | hearing of changes of what was read |
 //! | `sentinel`, `cluster` | which server it is |
 //!
 //! No algorithm of the cache is here: only single commands, each right by itself.
@@ -22,6 +23,8 @@
 //!     +info +ping +get +mget +set +unlink +eval +pexpire +persist +pttl +exists +incrby
 //!     +publish +subscribe +unsubscribe +scan
 //! ```
+//!
+//! A hybrid cache needs `+client|tracking` too: without it, it keeps nothing in memory, and says so.
 //!
 //! A database other than 0 needs `+select` too, and a cluster `+cluster|slots +asking`. `HELLO` and `AUTH`, which are sent
 //! first, are open to everybody; `CLIENT SETINFO` is not sent. At a sentinel the user, where it asks for one, needs
@@ -44,6 +47,7 @@ mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod wake;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,11 +58,12 @@ use redis::{Cmd, Value, cmd};
 
 use self::dial::{Dial, Place};
 use self::info::{Info, text};
-use self::node::{Node, Target};
+use self::node::{Node, Target, Way};
 use self::op::Job;
+use self::watch::Watching;
 use crate::error::{Error, ErrorKind};
 use crate::server::{Server, TlsFiles, Topology};
-use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, SharedStore};
+use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
 
 /// Names that one step of a scan looks at.
 const SCANNED: u32 = 500;
@@ -195,6 +200,20 @@ impl Redis {
         }
     }
 
+    /// Does `ops`. The flag: whether later changes of all that was read are told.
+    async fn send(&self, ops: &[Op], watched: bool) -> (Vec<Result<Reply, Error>>, bool) {
+        match &self.layout {
+            Layout::One(node) => {
+                let jobs: Vec<Job<'_>> = ops.iter().map(Job::Op).collect();
+                let (replies, watched) = node.run(&jobs, Way { merge: true, asking: false, watched }).await;
+                let named = |fault: fault::Fault| fault.into_error(&node.name());
+                (replies.into_iter().map(|reply| reply.map_err(named)).collect(), watched)
+            }
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => cluster.run(ops, watched).await,
+        }
+    }
+
     /// All servers that hold entries, by number: a server that is new has a higher one.
     async fn nodes(&self) -> Result<Vec<(usize, Arc<Node>)>, Error> {
         match &self.layout {
@@ -220,17 +239,20 @@ impl Redis {
 
 impl SharedStore for Redis {
     fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>> {
-        Box::pin(async move {
-            match &self.layout {
-                Layout::One(node) => {
-                    let jobs: Vec<Job<'_>> = ops.iter().map(Job::Op).collect();
-                    let replies = node.run(&jobs, true, false).await;
-                    replies.into_iter().map(|reply| reply.map_err(|fault| fault.into_error(&node.name()))).collect()
-                }
-                #[cfg(feature = "redis-cluster")]
-                Layout::Cluster(cluster) => cluster.run(&ops).await,
-            }
-        })
+        Box::pin(async move { self.send(&ops, false).await.0 })
+    }
+
+    fn read(&self, ops: Vec<Op>) -> Answer<'_, (Vec<Result<Reply, Error>>, bool)> {
+        Box::pin(async move { self.send(&ops, true).await })
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>, probe: Name, pulse: Duration) {
+        let watching = Watching { watcher, probe, pulse };
+        match &self.layout {
+            Layout::One(node) => node.watch(watching),
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => cluster.watch(watching),
+        }
     }
 
     fn scan<'s>(&'s self, glob: &'s [u8], from: Cursor) -> Answer<'s, Result<Page, Error>> {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -16,9 +16,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use super::dial::{Dial, Place};
 use super::fault::{self, Fault};
 use super::keeper::{self, Keeper};
-use super::link::Link;
+use super::link::{Link, Use};
 use super::op::{self, Job};
 use super::wake::{Ear, Wakes};
+use super::watch::{Watch, Watching};
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::store::{Name, Reply};
@@ -47,6 +48,37 @@ pub(super) struct Links {
     pub(super) data: Vec<Arc<Link>>,
     /// What is subscribed; there once somebody has listened.
     pub(super) ear: Option<Arc<Link>>,
+    /// Where reads go of which later changes are told.
+    pub(super) watch: Option<Arc<Link>>,
+}
+
+impl Links {
+    pub(super) fn of(links: Vec<Arc<Link>>) -> Self {
+        let mut sorted = Self { data: Vec::new(), ear: None, watch: None };
+        for link in links {
+            match link.used_for {
+                Use::Data => sorted.data.push(link),
+                Use::Ear => sorted.ear = Some(link),
+                Use::Watch => sorted.watch = Some(link),
+            }
+        }
+        sorted
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
+        self.data.iter().chain(&self.ear).chain(&self.watch)
+    }
+}
+
+/// How a batch is sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Way {
+    /// Whether reads side by side become one MGET.
+    pub(super) merge: bool,
+    /// Whether the server has to be told that the slot is on its way to it.
+    pub(super) asking: bool,
+    /// Whether later changes of what is read are to be told, if that can be had.
+    pub(super) watched: bool,
 }
 
 /// How a node is doing.
@@ -76,6 +108,8 @@ pub(super) struct Node {
     /// Whether somebody has listened.
     pub(super) listens: AtomicBool,
     pub(super) wakes: Arc<Wakes>,
+    /// Who hears of changes.
+    pub(super) watch: OnceLock<Arc<Watch>>,
     pub(super) me: Weak<Self>,
     permits: Semaphore,
     turn: AtomicUsize,
@@ -108,6 +142,7 @@ impl Node {
             used: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             wakes: Arc::default(),
+            watch: OnceLock::new(),
             me: me.clone(),
             permits: Semaphore::new(IN_FLIGHT),
             turn: AtomicUsize::new(0),
@@ -117,11 +152,17 @@ impl Node {
     /// Ends all connections and the keeper.
     pub(super) fn close(&self) {
         if let Phase::Up(links) = self.phase.send_replace(Phase::Closed) {
-            links.data.iter().chain(&links.ear).for_each(|link| link.kill());
+            links.all().for_each(|link| link.kill());
         }
+        self.watch.get().inspect(|watch| watch.left());
         self.permits.close();
         self.keeper.lock().end();
         self.wakes.close();
+    }
+
+    /// Has changes of what is read told. Once, before the first use.
+    pub(super) fn watch(&self, watching: Watching) {
+        let _ = self.watch.set(Arc::new(Watch::new(watching)));
     }
 
     /// Whether the server can be used, once that is known.
@@ -129,20 +170,20 @@ impl Node {
         self.links(|links| links.data.iter().any(|link| link.is_alive())).await.map(drop)
     }
 
-    /// Does jobs in one round trip, one answer for each. `merge`: whether reads side by side become one MGET. `asking`:
-    /// whether the server has to be told that the slot is on its way to it.
-    pub(super) async fn run(&self, jobs: &[Job<'_>], merge: bool, asking: bool) -> Vec<Result<Reply, Fault>> {
+    /// Does jobs in one round trip, one answer for each. The flag: whether later changes of what was read are told.
+    pub(super) async fn run(&self, jobs: &[Job<'_>], way: Way) -> (Vec<Result<Reply, Fault>>, bool) {
         if jobs.is_empty() {
-            return Vec::new();
+            return (Vec::new(), true);
         }
-        match self.try_run(jobs, merge, asking).await {
+        match self.try_run(jobs, way).await {
             Ok(replies) => replies,
-            Err(error) => jobs.iter().map(|_| Err(error.again().into())).collect(),
+            Err(error) => (jobs.iter().map(|_| Err(error.again().into())).collect(), false),
         }
     }
 
-    async fn try_run(&self, jobs: &[Job<'_>], merge: bool, asking: bool) -> Result<Vec<Result<Reply, Fault>>, Error> {
-        let (link, deadline) = self.link().await?;
+    async fn try_run(&self, jobs: &[Job<'_>], way: Way) -> Result<(Vec<Result<Reply, Fault>>, bool), Error> {
+        let Way { merge, asking, watched } = way;
+        let (link, deadline) = self.link(watched).await?;
         let permit = within(deadline, self.permits.acquire()).await;
         let _permit = permit.ok_or_else(|| fault::crowded(&link.at))?.map_err(|_| fault::closed())?;
         let stamp = link.identity();
@@ -175,12 +216,12 @@ impl Node {
             link.forget();
             self.nudge.notify_one();
         }
-        Ok(replies)
+        Ok((replies, link.used_for == Use::Watch && link.is_alive()))
     }
 
     /// The answers to commands that stand for no op.
     pub(super) async fn ask(&self, commands: Vec<redis::Cmd>) -> Result<Vec<redis::Value>, Error> {
-        let (link, deadline) = self.link().await?;
+        let (link, deadline) = self.link(false).await?;
         let answers = link.send(commands, deadline).await?;
         match answers
             .iter()
@@ -216,11 +257,16 @@ impl Node {
         after(alive_now(), self.dial.response_timeout)
     }
 
-    /// A connection to use, one after the other, and until when. It is known who answers on it.
-    async fn link(&self) -> Result<(Arc<Link>, Nanos), Error> {
+    /// A connection to use, one after the other, and until when. It is known who answers on it. `watched`: the one whose
+    /// reads are watched, if there is one.
+    async fn link(&self, watched: bool) -> Result<(Arc<Link>, Nanos), Error> {
         self.used.store(true, Ordering::Relaxed);
         let links = self.links(|links| links.data.iter().any(|link| link.is_alive())).await?;
         let deadline = self.deadline();
+        let watch = links.watch.as_ref().filter(|link| watched && link.is_alive() && link.is_known(alive_now()));
+        if let Some(link) = watch {
+            return Ok((link.clone(), deadline));
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut from_turn = (0..links.data.len()).map(|n| &links.data[turn.wrapping_add(n) % links.data.len()]);
         let link = from_turn.find(|link| link.is_alive()).cloned().ok_or_else(|| fault::lost(&links.data[0].at))?;
@@ -313,7 +359,7 @@ impl Node {
             }
             true
         });
-        for link in links.iter().flat_map(|links| links.data.iter().chain(&links.ear)) {
+        for link in links.iter().flat_map(|links| links.all()) {
             link.kill();
             self.wakes.lost(link.id);
         }

@@ -110,8 +110,8 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command
         }
         Op::Extend(name, Some(ttl)) => {
-            let mut command = plain("PEXPIRE", name);
-            command.arg(ms(*ttl)).arg("GT");
+            let mut command = eval(script::EXTEND, &[name]);
+            command.arg(ms(*ttl));
             command
         }
         Op::Extend(name, None) => plain("PERSIST", name),

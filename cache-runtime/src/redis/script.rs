@@ -3,14 +3,23 @@
 //!
 //! `pcall` where a foreign key of another type may lie under our name: it then compares as missing, and is overwritten.
 
-/// KEYS cell · ARGV nonce and stamp, stamp, ms or nothing for ever
+/// KEYS cell · ARGV nonce and stamp, stamp, ms or nothing for ever. A longer life is a change of which everybody is told who
+/// has a copy of what depends on the cell: it is made twice as long as asked, and not again before half of that is over.
 pub(super) const ENSURE: &str = "\
 local v=redis.pcall('GET',KEYS[1])
 if type(v)=='string' and #v==24 and v:sub(17)==ARGV[2] then
-if ARGV[3]=='' then redis.call('PERSIST',KEYS[1]) else redis.call('PEXPIRE',KEYS[1],ARGV[3],'GT') end
+if ARGV[3]=='' then redis.call('PERSIST',KEYS[1]) else
+local t=redis.call('PTTL',KEYS[1])
+if t>=0 and t<tonumber(ARGV[3]) then redis.call('PEXPIRE',KEYS[1],2*ARGV[3]) end end
 return v end
-if ARGV[3]=='' then redis.call('SET',KEYS[1],ARGV[1]) else redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[3]) end
+if ARGV[3]=='' then redis.call('SET',KEYS[1],ARGV[1]) else redis.call('SET',KEYS[1],ARGV[1],'PX',2*ARGV[3]) end
 return ARGV[1]";
+
+/// KEYS name · ARGV ms. See ENSURE.
+pub(super) const EXTEND: &str = "\
+local t=redis.call('PTTL',KEYS[1])
+if t>=0 and t<tonumber(ARGV[1]) then redis.call('PEXPIRE',KEYS[1],2*ARGV[1]) end
+return 1";
 
 /// KEYS lease · ARGV token and stamp, ms
 pub(super) const RENEW: &str = "\

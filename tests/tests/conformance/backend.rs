@@ -15,6 +15,8 @@ const LONG: Duration = Duration::from_secs(20);
 pub(crate) enum Backend {
     Memory,
     Redis,
+    /// Memory in front of Redis.
+    Hybrid,
     Cluster,
 }
 
@@ -41,6 +43,7 @@ impl On {
         let url = match backend {
             Backend::Memory => "mem://".to_owned(),
             Backend::Redis => server().await.url(),
+            Backend::Hybrid => format!("hybrid+{}", server().await.url()),
             Backend::Cluster => cluster().await.url(),
         };
         let cache = build(&url, &prefix, |builder| builder).await;
@@ -50,6 +53,18 @@ impl On {
     /// Whether other processes have the same entries, which are bytes there.
     pub(crate) fn is_shared(&self) -> bool {
         self.backend != Backend::Memory
+    }
+
+    /// Whether memory has copies of what is on a server: another process' write reaches them within a bound, and not at once.
+    pub(crate) fn is_copied(&self) -> bool {
+        self.backend == Backend::Hybrid
+    }
+
+    /// Waits until copies in memory, if there are any, have heard of what another program did.
+    pub(crate) async fn heard(&self) {
+        if self.is_copied() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Whether entries are spread over several servers.
@@ -98,7 +113,7 @@ impl On {
     async fn run<T: redis::FromRedisValue>(&self, name: &str, words: &[impl AsRef<[u8]>]) -> T {
         match self.backend {
             Backend::Memory => panic!("there is no server"),
-            Backend::Redis => server().await.query(words).await,
+            Backend::Redis | Backend::Hybrid => server().await.query(words).await,
             Backend::Cluster => {
                 let cluster = cluster().await;
                 let owner = cluster.owner(cluster.slot_of(name).await).await;
@@ -128,7 +143,7 @@ impl On {
         let pattern = format!("{}:*", self.prefix);
         let nodes = match self.backend {
             Backend::Memory => panic!("there is no server"),
-            Backend::Redis => std::slice::from_ref(server().await),
+            Backend::Redis | Backend::Hybrid => std::slice::from_ref(server().await),
             Backend::Cluster => cluster().await.nodes(),
         };
         let mut names = Vec::new();

@@ -352,6 +352,7 @@ mod shared {
             for foreign in ["{}", "", "null", "[1", r#"{"id":7,"org_id":7,"name":"forged","version":7}"#] {
                 plain(&db, 7).await;
                 on.store(&name("plain:7"), foreign).await;
+                on.heard().await;
                 let loads = db.loads();
                 assert_eq!(plain(&db, 7).await, Row::fresh(7), "{foreign}");
                 assert_eq!(db.loads(), loads + 1, "{foreign}");
@@ -359,15 +360,18 @@ mod shared {
             assert!(plain::stats().rejected >= 4, "{:?}", plain::stats());
             plain(&db, 8).await;
             on.command::<i64>("DEL", &name("plain:8")).await;
+            on.heard().await;
             assert_eq!(plain(&db, 8).await, Row::fresh(8));
             for foreign in ["", "x", "\u{0}\u{0}\u{0}\u{0}", "12"] {
                 shape(&db, 7).await;
                 on.store(&name("shape:7"), foreign).await;
+                on.heard().await;
                 assert_eq!(shape(&db, 7).await, Row::fresh(7), "{foreign:?}");
                 assert_eq!(cache.get::<Row>("shape:7").await.unwrap(), Some(Row::fresh(7)), "and it is stored again");
             }
             on.command::<i64>("DEL", &name("shape:7")).await;
             on.push(&name("shape:7"), "a list").await;
+            on.heard().await;
             assert_eq!(shape(&db, 7).await, Row::fresh(7), "of another type of the server's");
             assert_eq!(shape(&db, 7).await, Row::fresh(7));
             cache.incr("n", 1).await.unwrap();

@@ -14,6 +14,7 @@ macro_rules! everywhere {
     };
     (@servers $($cases:tt)*) => {
         everywhere! { @on redis = Redis: $($cases)* }
+        everywhere! { @on hybrid = Hybrid: $($cases)* }
         everywhere! { @on cluster = Cluster: $($cases)* }
     };
     (@on $module:ident = $backend:ident: $($(#[$doc:meta])* $name:ident)*) => {

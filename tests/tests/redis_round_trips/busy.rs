@@ -127,7 +127,8 @@ async fn every_key_of_a_busy_cache_expires() {
         let left: i64 = server.query(&["PTTL", key]).await;
         // Or it has gone meanwhile.
         assert!(left > 0 || left == -2, "{key} lives for ever");
-        assert!(left <= 25 * 3_600_000, "{key} lives for {left} ms");
+        // A day is the longest; cells live for up to twice as long as what depends on them.
+        assert!(left <= 49 * 3_600_000, "{key} lives for {left} ms");
     }
 }
 

@@ -466,13 +466,13 @@ impl Direct<'_> {
         let Verdict::Live(envelope) = seen.judge(&want, wall_ms()) else { return Ok(None) };
         let Some(left) = self.left(&want).await? else { return Ok(None) };
         let note = self.shared.notes.get(&want.name.entry);
-        let bytes = [&seen.envelope, &seen.plain].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let (hits, last_access) = Call::served_copy(self.core, &want);
         Ok(Some(Known {
             created_ms: envelope.head.created_ms,
             left,
-            hits: note.hits,
-            last_access: note.last_access,
-            bytes: (bytes + want.name.entry.len()) as u64,
+            hits: note.hits + hits,
+            last_access: note.last_access.max(last_access),
+            bytes: seen.bytes() + want.name.entry.len() as u64,
             cost_us: envelope.head.cost_us,
         }))
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::near::{Near, Pending};
 use crate::clock::wall_ms;
 use crate::codec::Codec;
 use crate::engine::call::Call;
@@ -41,6 +42,8 @@ pub(super) struct Want {
     pub(super) own: Option<Name>,
     /// Cells that it may depend on, as far as this process remembers.
     pub(super) noted: Vec<Name>,
+    /// Whether memory is to have a copy of it.
+    pub(super) copied: bool,
 }
 
 /// What a look-up found under one name.
@@ -52,6 +55,8 @@ pub(super) struct Seen {
     pub(super) plain: Option<Vec<u8>>,
     /// All cells that were read.
     pub(super) cells: Vec<(Name, Option<Nonce>)>,
+    /// Where memory may have a copy of it.
+    pub(super) near: Option<Near>,
 }
 
 /// What an entry is worth.
@@ -86,7 +91,8 @@ impl Want {
         let wire = shared.wire(call.site, &name);
         let form = if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole };
         let own = shared.function_cell(tenant, call.site);
-        let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new() };
+        let copied = shared.copies(call.site);
+        let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new(), copied };
         // Of tags that only the value tells, and of an entry that somebody else stored.
         want.remember(shared);
         want
@@ -102,6 +108,7 @@ impl Want {
             required: Vec::new(),
             own: None,
             noted: Vec::new(),
+            copied: false,
         };
         want.remember(shared);
         want
@@ -154,6 +161,11 @@ impl Want {
 }
 
 impl Seen {
+    /// How many bytes it takes there.
+    pub(super) fn bytes(&self) -> u64 {
+        [&self.envelope, &self.plain].into_iter().flatten().map(|bytes| bytes.len() as u64).sum()
+    }
+
     /// The envelope; `None` where there is none.
     pub(super) fn parse(&self, want: &Want) -> Option<Result<Envelope<'_>, Reject>> {
         let plain = if self.beside { self.plain.as_deref() } else { None };
@@ -203,14 +215,28 @@ impl Shared {
                 cells.push(cell);
             }
         }
+        let mut pending: Vec<Option<Pending>> = wants.iter().map(|want| self.pending(want)).collect();
         let mut ops: Vec<Op> = wants.iter().flat_map(Want::entry_ops).collect();
         ops.extend(cells.iter().map(|cell| Op::Read(Arc::clone(cell))));
-        let mut replies = self.store.run(ops).await.into_iter();
+        let lives = wants.iter().zip(&pending).filter(|(_, pending)| pending.is_some());
+        ops.extend(lives.map(|(want, _)| Op::Left(Arc::clone(&want.name.entry))));
+        let (replies, told) = if pending.iter().any(Option::is_some) {
+            self.store.read(ops).await
+        } else {
+            (self.store.run(ops).await, false)
+        };
+        let mut replies = replies.into_iter();
         let mut seen = wants.iter().map(|want| want.take_entry(&mut replies)).collect::<Result<Vec<_>, _>>()?;
         let mut read = Vec::with_capacity(cells.len());
         for cell in cells {
             let bytes = replies.next().unwrap_or_else(super::no_reply)?.bytes()?;
             read.push((Arc::clone(cell), bytes.and_then(|bytes| Nonce::try_from(bytes).ok())));
+        }
+        for (pending, seen) in pending.iter_mut().zip(&mut seen) {
+            if let Some(pending) = pending.take() {
+                let left = replies.next().unwrap_or_else(super::no_reply)?;
+                seen.near = pending.found(left).filter(|_| told);
+            }
         }
         for (want, seen) in wants.iter().zip(&mut seen) {
             // A single entry, as almost always: nothing to pick out.
@@ -234,9 +260,15 @@ impl Shared {
         if asked.iter().all(Vec::is_empty) {
             return Ok(());
         }
+        let watched = seen.iter().any(|seen| seen.near.is_some());
+        for (seen, cells) in seen.iter_mut().zip(&asked) {
+            seen.near.iter_mut().for_each(|near| near.add(self, cells));
+        }
         let ops = asked.iter().flatten().map(|cell| Op::Read(Arc::clone(cell))).collect();
-        let mut replies = self.store.run(ops).await.into_iter();
+        let (replies, told) = if watched { self.store.read(ops).await } else { (self.store.run(ops).await, false) };
+        let mut replies = replies.into_iter();
         for ((want, seen), cells) in wants.iter().zip(seen).zip(asked) {
+            seen.near = seen.near.take().filter(|_| told || cells.is_empty());
             for cell in &cells {
                 let bytes = replies.next().unwrap_or_else(super::no_reply)?.bytes()?;
                 seen.cells.push((Arc::clone(cell), bytes.and_then(|bytes| Nonce::try_from(bytes).ok())));

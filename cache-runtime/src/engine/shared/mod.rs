@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `names` | physical names |
 //! | `look` | reading entries with their cells, and judging them |
+//! | `near` | copies in memory of what was read |
 //! | `read` | a call that missed: join, lead, wait for a lease |
 //! | `grant` | the right to fill an entry: lease, nonces, renewal |
 //! | `fill` | a load's end |
@@ -17,6 +18,7 @@ pub(crate) mod fill;
 mod grant;
 mod look;
 pub(crate) mod names;
+mod near;
 mod notes;
 mod read;
 #[cfg(feature = "sabotage")]
@@ -25,6 +27,7 @@ pub(crate) mod write;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::background::Background;
 use crate::codec::{Codec, Keyring, Wire};
@@ -32,6 +35,7 @@ use crate::engine::call::Call;
 use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
 use crate::error::{Error, ErrorKind};
+use crate::hybrid::{Coherent, L1};
 use crate::outbox::Outbox;
 use crate::report;
 use crate::site::{Site, SiteKind};
@@ -42,12 +46,14 @@ pub(crate) use grant::{Grant, renewing};
 
 /// How long a cell lives that an entry with a shorter life made: it costs little, and a write that finds none has nothing to
 /// tell apart.
-pub(super) const CELL_TTL: std::time::Duration = std::time::Duration::from_secs(3600);
+pub(super) const CELL_TTL: Duration = Duration::from_secs(3600);
 
 /// A shared backend with what one cache decided about it.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn SharedStore>,
     pub(crate) outbox: Arc<Outbox>,
+    /// What decides whether copies in memory may be served; `None`: there are none.
+    pub(crate) l1: Option<Arc<L1>>,
     pub(super) background: Arc<Background>,
     /// `svc:v1:`
     pub(super) prefix: Box<[u8]>,
@@ -72,17 +78,27 @@ impl fmt::Debug for Shared {
 }
 
 impl Shared {
+    /// `l1`: what decides whether copies in memory may be served, and how often each server is asked whether it is there.
     pub(crate) fn new(
         store: Arc<dyn SharedStore>,
+        l1: Option<(Arc<L1>, Duration)>,
         background: Arc<Background>,
         prefix: &[u8],
         namespace: Option<&str>,
         bytes: Bytes,
     ) -> Arc<Self> {
+        let (store, l1) = match l1 {
+            Some((l1, ping)) => {
+                let coherent = Coherent::new(store, Arc::clone(&l1), names::probe(prefix), ping);
+                (coherent as Arc<dyn SharedStore>, Some(l1))
+            }
+            None => (store, None),
+        };
         let all = names::cell(prefix, Covers::All, None, b"");
         Arc::new(Self {
-            outbox: Arc::new(Outbox::new(Arc::clone(&store), all)),
+            outbox: Arc::new(Outbox::new(Arc::clone(&store), all, l1.clone())),
             store,
+            l1,
             background,
             prefix: prefix.into(),
             namespace: namespace.map(|name| name.as_bytes().into()),

@@ -8,6 +8,7 @@
 //! | `svc:v1:%+lease:{svc:v1:user:42}` | who loads it; also the channel on which waiters are woken |
 //! | `svc:v1:%+tag:org:7` | the cell of a tag; `%+ns:` of a namespace, `%+fn:` of a function |
 //! | `svc:v1:%+all` | the cell of the whole cache; `%+tenant` of a tenant, `%+any` of any invalidation at all |
+//! | `svc:v1:%+probe0` | nobody's: a hybrid cache tries on it whether it hears of changes; it lives for a millisecond |
 //! | `svc:v1:tenant-org-123:..` | the same for a tenant |
 
 use std::sync::Arc;
@@ -33,6 +34,11 @@ pub(crate) fn entry(prefix: &[u8], physical: &[u8]) -> EntryName {
         name.into()
     };
     EntryName { entry: Arc::from(physical), side: beside(SIDE), lease: beside(LEASE) }
+}
+
+/// What the names begin with on which it is tried whether changes are told.
+pub(crate) fn probe(prefix: &[u8]) -> Name {
+    [prefix, b"%+probe"].concat().into()
 }
 
 const SIDE: &[u8] = b"%+side:";

@@ -150,7 +150,9 @@ impl Call<'_> {
         seen: Option<&Seen>,
         shape: S,
     ) -> Option<S::Ret> {
-        let stored = self.decode(shared, want, seen?, shape.handling())?;
+        let seen = seen?;
+        let stored = self.decode(shared, want, seen, shape.handling())?;
+        self.copy(core, want, seen, &stored);
         let ret = shape.revive(stored)?;
         if self.site.options.sliding {
             self.slide_shared(core, shared, want);

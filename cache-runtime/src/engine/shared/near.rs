@@ -1,0 +1,105 @@
+//! Copies in memory of what is on a shared backend, in a hybrid cache: made of what a watched look-up found, with what the
+//! look-up depended on. Whether a copy may be served is `hybrid`'s business, and the record's cells'.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::look::{Seen, Want};
+use crate::cell::CellSet;
+use crate::clock::{FOREVER, Nanos, after, alive_now};
+use crate::engine::call::Call;
+use crate::engine::core::Core;
+use crate::record::{Record, Stored};
+use crate::site::{Site, SiteKind};
+use crate::store::{Name, Reply};
+
+/// What a look-up tells of an entry besides the entry, where later changes of it are told to this process.
+#[derive(Debug)]
+pub(super) struct Near {
+    /// Acquired before the look-up was sent.
+    cells: CellSet,
+    /// When it was sent.
+    sent: Nanos,
+    /// How long the entry still lived then, at least; `None`: for ever.
+    left: Option<Duration>,
+}
+
+/// A copy that may be made of what is about to be read.
+#[derive(Debug)]
+pub(super) struct Pending {
+    cells: CellSet,
+    sent: Nanos,
+}
+
+impl Pending {
+    /// With what the servers said of the entry's life; `None`: it is gone.
+    pub(super) fn found(self, left: Reply) -> Option<Near> {
+        let left = left.left().ok().flatten()?;
+        Some(Near { cells: self.cells, sent: self.sent, left })
+    }
+}
+
+impl Near {
+    /// Adds cells that the entry names. To be called before they are read.
+    pub(super) fn add(&mut self, shared: &Shared, names: &[Name]) {
+        if let Some(l1) = &shared.l1 {
+            l1.add_pending(names, &mut self.cells);
+        }
+    }
+
+    /// When a copy that is made now expires: never after the entry itself.
+    fn expires(&self, now: Nanos) -> Nanos {
+        let since = Duration::from_nanos(alive_now().saturating_sub(self.sent));
+        self.left.map_or(FOREVER, |left| after(now, left.saturating_sub(since)))
+    }
+}
+
+impl Shared {
+    /// Whether memory has copies of this function's entries. What slides is asked for each time, so that its life on the
+    /// servers is extended.
+    pub(crate) fn copies(&self, site: &Site) -> bool {
+        self.l1.is_some() && site.kind == SiteKind::Read && site.options.local && !site.options.sliding
+    }
+
+    /// Whether copies may be served now.
+    #[inline]
+    pub(crate) fn serves(&self, site: &Site) -> bool {
+        self.l1.as_ref().is_some_and(|l1| l1.serves(alive_now())) && self.copies(site)
+    }
+
+    /// The right to copy what is about to be read. The cells come first: an invalidation that is kept because it could not
+    /// be delivered kills them after it has been kept.
+    pub(super) fn pending(&self, want: &Want) -> Option<Pending> {
+        let l1 = self.l1.as_ref().filter(|l1| want.copied && l1.serves(alive_now()))?;
+        let cells = l1.pending([&want.name.entry, &want.name.side].into_iter().chain(want.cells()));
+        self.outbox.is_empty().then(|| Pending { cells, sent: alive_now() })
+    }
+}
+
+impl Call<'_> {
+    /// How often the copy of an entry was served, and when it last was.
+    pub(super) fn served_copy(core: &Core, want: &Want) -> (u64, Nanos) {
+        let copy = core.store.get(&want.name.entry).filter(|record| record.is_copy);
+        copy.map_or((0, 0), |record| (record.hits(), if record.hits() > 0 { record.last_access() } else { 0 }))
+    }
+
+    /// Keeps a copy of what a watched look-up found.
+    pub(super) fn copy(&self, core: &Core, want: &Want, seen: &Seen, stored: &Stored) {
+        let Some(near) = seen.near.as_ref().filter(|near| near.cells.is_live()) else { return };
+        let now = core.now();
+        let cap = self.site.options.local_cap.map_or(FOREVER, |cap| after(now, cap));
+        let expires = near.expires(now).min(cap);
+        let physical = &want.name.entry;
+        let bytes = core.bytes(physical, stored, || seen.bytes());
+        let weight = core.settings.bounds.weight(bytes);
+        if expires <= now || !core.settings.bounds.admits(weight) {
+            return;
+        }
+        let mut record = Record::new(physical, stored.clone(), want.template, now, expires, near.cells.clone());
+        record.bytes = bytes;
+        record.is_copy = true;
+        record.weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let _removed = core.store.map().insert(Box::from(&**physical), Arc::new(record));
+    }
+}

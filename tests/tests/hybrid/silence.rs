@@ -1,0 +1,119 @@
+//! Links that are lost, half open, or hide what servers say: within δ no copy is served, and none before it can be known again
+//! what changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cache_tests::redis::Server;
+use tokio::time::sleep;
+
+use super::fleet::{self, now, within};
+use super::{LEASE, Process, tagged, write};
+
+/// N5, P1: a link that dies without a word: within δ the copies are not served.
+#[tokio::test]
+async fn a_half_open_link_ends_within_the_lease() {
+    let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::default());
+    let a = Process::new(server, &prefix, &source).await;
+    let patience = Duration::from_millis(100);
+    type Fault = fn(&Process);
+    // What a slow link brings is heard; only its answers come too late for the lease.
+    let faults: [(Fault, bool); 3] =
+        [(|b| b.net.drop_to_client(), true), (|b| b.net.half_open(), true), (|b| b.net.delay(2 * LEASE), false)];
+    for (fault, is_deaf) in faults {
+        let b =
+            Process::with(server, &prefix, &source, |builder| builder.response_timeout(patience).l1_lease(LEASE)).await;
+        let old = b.copied(async || tagged(&b.at, 1).await).await.version;
+        fault(&b);
+        write(&a.at, 1).await;
+        let written = now();
+        let mut served_old = 0;
+        within("the new version", async {
+            loop {
+                let began = written.elapsed();
+                if tagged(&b.at, 1).await.version == old {
+                    assert!(began < LEASE, "an old copy was served {began:?} after the write");
+                    served_old += 1;
+                } else {
+                    break;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        assert!(served_old > 0 || !is_deaf, "the link was not deaf: nothing is shown");
+        b.net.heal();
+        within("copies again", b.copied(async || tagged(&b.at, 1).await)).await;
+    }
+}
+
+/// N5: a link that breaks is armed anew before copies are served again.
+#[tokio::test]
+async fn a_broken_link_is_armed_anew() {
+    let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::default());
+    let a = Process::new(server, &prefix, &source).await;
+    let b = Process::new(server, &prefix, &source).await;
+    for version in 1..=10 {
+        b.copied(async || tagged(&b.at, 1).await).await;
+        b.net.reset_all();
+        write(&a.at, 1).await;
+        within("the new version", async {
+            while b.copied(async || tagged(&b.at, 1).await).await.version != version {}
+        })
+        .await;
+    }
+}
+
+/// N5: `CLIENT KILL` of every connection, as an operator might.
+#[tokio::test]
+async fn connections_that_are_killed_by_the_server_are_armed_anew() {
+    let server = Server::start().await;
+    let (prefix, source) = (fleet::prefix(), Arc::default());
+    let a = Process::new(&server, &prefix, &source).await;
+    let b = Process::new(&server, &prefix, &source).await;
+    for version in 1..=5 {
+        b.copied(async || tagged(&b.at, 1).await).await;
+        server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        within("a write", async { write(&a.at, 1).await }).await;
+        within("the new version", async {
+            while b.copied(async || tagged(&b.at, 1).await).await.version != version {}
+        })
+        .await;
+    }
+}
+
+/// P5: a server that comes back with an old snapshot.
+#[tokio::test]
+async fn a_restart_from_an_old_snapshot_brings_nothing_back() {
+    let server = Server::start().await;
+    let (prefix, source) = (fleet::prefix(), Arc::default());
+    let a = Process::new(&server, &prefix, &source).await;
+    let b = Process::new(&server, &prefix, &source).await;
+    b.copied(async || tagged(&b.at, 1).await).await;
+    server.save_now().await;
+    write(&a.at, 1).await;
+    server.restart(cache_tests::redis::Snapshot::Keep).await;
+    for process in [&a, &b] {
+        for _ in 0..20 {
+            assert_eq!(tagged(&process.at, 1).await.version, 1);
+        }
+    }
+    within("copies again", b.copied(async || tagged(&b.at, 1).await)).await;
+}
+
+/// P9, N5: a user who may not have changes pushed: nothing is kept in memory, and everything else works.
+#[tokio::test]
+async fn without_the_right_to_hear_of_changes_there_are_no_copies() {
+    let rules = "~* &* +@all -client|tracking";
+    let server = Server::options().user(&format!("deaf on >secret {rules}")).start().await;
+    let (prefix, source) = (fleet::prefix(), Arc::default());
+    let url = server.url_as("deaf", "secret");
+    let cache = super::builder(&url, &prefix).build().await.unwrap();
+    let b = fleet::Place::new(cache, &source);
+    let a = Process::new(&server, &prefix, &source).await;
+    for version in 1..20 {
+        tagged(&b, 1).await;
+        write(&a.at, 1).await;
+        assert_eq!(tagged(&b, 1).await.version, version);
+    }
+}
