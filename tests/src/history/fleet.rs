@@ -52,12 +52,11 @@ impl Backend {
         }
     }
 
-    /// How long an L1 may go on serving after an invalidation was acknowledged.
+    /// How long an L1 may go on serving after an invalidation was acknowledged (`l1_lease`). Shorter than most faults.
     fn delta(self) -> Nanos {
         match self {
             Self::Redis => 0,
-            // As documented for the default.
-            Self::Hybrid => 1_000_000_000,
+            Self::Hybrid => 300_000_000,
         }
     }
 }
@@ -130,6 +129,7 @@ impl Fleet {
         let open = json!({
             "url": url,
             "number": number,
+            "delta_ms": self.backend.delta() / 1_000_000,
             "rows": self.folder.path().join("rows.db"),
             "log": log(self.folder.path(), number),
         });

@@ -58,3 +58,9 @@ async fn prove(backend: Backend) {
 async fn nothing_stale_is_read_from_redis_whatever_breaks() {
     prove(Backend::Redis).await;
 }
+
+/// P1 P3 P4 P5 N5
+#[tokio::test]
+async fn nothing_stale_is_read_from_a_hybrid_cache_whatever_breaks() {
+    prove(Backend::Hybrid).await;
+}
