@@ -19,6 +19,18 @@ pub(crate) enum Mutation {
     LeaseSurvives,
     /// An invalidation that could not be delivered is forgotten.
     ForgetUndelivered,
+    /// Copies in memory are served however long a server has been silent.
+    NoLease,
+    /// A connection that takes the place of another does not ask to be told of changes.
+    NoRearm,
+    /// Copies stay when changes may have been missed.
+    NoFlush,
+    /// Changes that a server tells are not listened to.
+    DeafToPushes,
+    /// A copy is made invalid by what is pushed after the answer that it was made of, not by what overtakes it.
+    LateMark,
+    /// What this process changes is known to its copies only when the server tells.
+    OwnUntold,
 }
 
 /// Whether this bug was planted.
@@ -39,6 +51,13 @@ pub(crate) fn is(mutation: Mutation) -> bool {
     *PLANTED.get_or_init(|| std::env::var("CACHE_SABOTAGE").ok().map(|name| named(&name))) == Some(mutation)
 }
 
+/// Whether this bug was planted and this is not the first time that it is asked about.
+#[cfg(feature = "redis")]
+pub(crate) fn is_again(mutation: Mutation) -> bool {
+    static ASKED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    is(mutation) && ASKED.swap(true, std::sync::atomic::Ordering::Relaxed)
+}
+
 #[cfg(feature = "sabotage")]
 fn named(name: &str) -> Mutation {
     match name {
@@ -49,6 +68,12 @@ fn named(name: &str) -> Mutation {
         "join-blindly" => Mutation::JoinBlindly,
         "lease-survives" => Mutation::LeaseSurvives,
         "forget-undelivered" => Mutation::ForgetUndelivered,
+        "no-lease" => Mutation::NoLease,
+        "no-rearm" => Mutation::NoRearm,
+        "no-flush" => Mutation::NoFlush,
+        "deaf-to-pushes" => Mutation::DeafToPushes,
+        "late-mark" => Mutation::LateMark,
+        "own-untold" => Mutation::OwnUntold,
         _ => panic!("CACHE_SABOTAGE names no planted bug: {name}"),
     }
 }

@@ -78,10 +78,13 @@ impl Running {
     /// Sets the process in a place to work. Every second one is to die in the middle of one of its writes.
     async fn work(&mut self, place: usize) {
         let dice = &mut self.dice;
+        // Who writes hears of changes by that alone: some only read, and one always writes.
+        let writes_once_in = if place == 0 { 5 } else { *dice.of(&[5, 20, 0]) };
         let nth = if dice.once_in(2) { dice.between(3, 60) } else { 0 };
         let with = json!({
             "seed": dice.roll(),
             "tasks": TASKS,
+            "writes_once_in": writes_once_in,
             "die_in_write": nth,
             "die_after_commit": !dice.once_in(4),
         });

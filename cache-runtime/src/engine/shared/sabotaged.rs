@@ -1,6 +1,9 @@
 //! The part of a planted bug that is more than a condition: see `sabotage`. Built for tests of the tests only.
 
 use super::grant::{Grant, ensure};
+use super::look::{Seen, Want};
+use super::near::Near;
+use crate::engine::call::Call;
 use crate::sabotage::{self, Mutation};
 
 impl Grant {
@@ -16,5 +19,16 @@ impl Grant {
                 *nonce = now;
             }
         }
+    }
+}
+
+impl Call<'_> {
+    /// What was seen, as if its cells had been acquired only now.
+    pub(super) fn marked_late(&self, want: &Want, seen: &Seen) -> Option<Seen> {
+        let near = seen.near.as_ref().filter(|_| sabotage::is(Mutation::LateMark))?;
+        let l1 = self.shared()?.l1.as_ref()?;
+        let cells = l1.pending([&want.name.entry, &want.name.side].into_iter().chain(want.cells()));
+        let envelope = seen.envelope.clone();
+        Some(Seen { near: Some(Near { cells, sent: near.sent, left: near.left }), envelope, ..Seen::default() })
     }
 }

@@ -111,7 +111,7 @@ impl World {
         Ok(world)
     }
 
-    /// `run` (`seed`, `tasks`, `die_in_write`, `die_after_commit`), `halt`; `read` and `write` (`family`, `id`, `before_ms`, `hold_ms`),
+    /// `run` (`seed`, `tasks`, `writes_once_in`, `die_in_write`, `die_after_commit`), `halt`; `read` and `write` (`family`, `id`, `before_ms`, `hold_ms`),
     /// `start read` (which does not wait), `settle` (which does), `loads`, `undelivered`.
     pub(crate) async fn command(self: &Arc<Self>, name: &str, with: &Value) -> Result<Value, String> {
         let number = |name: &str| with[name].as_u64().unwrap_or_default();
@@ -122,7 +122,7 @@ impl World {
                 let mut dice = Dice::new(number("seed"));
                 let mut tasks = self.tasks.lock().await;
                 for _ in 0..number("tasks") {
-                    tasks.spawn(at_random(Arc::clone(self), Dice::new(dice.roll())));
+                    tasks.spawn(at_random(Arc::clone(self), Dice::new(dice.roll()), number("writes_once_in")));
                 }
             }
             "halt" => {
@@ -230,9 +230,9 @@ async fn watch(world: Arc<World>) {
 }
 
 /// One operation after the other.
-async fn at_random(world: Arc<World>, mut dice: Dice) {
+async fn at_random(world: Arc<World>, mut dice: Dice, writes_once_in: u64) {
     while !world.stop.load(SeqCst) {
-        let writes = dice.once_in(6);
+        let writes = writes_once_in > 0 && dice.once_in(writes_once_in);
         let mut now_and_then = |times, most| {
             let ms = dice.between(1, most);
             if dice.once_in(times) { Duration::from_millis(ms) } else { Duration::ZERO }
