@@ -26,9 +26,9 @@ const READER: usize = 0;
 const WRITER: usize = 1;
 
 impl Pair {
-    async fn start(bug: Option<&str>, family: &'static str) -> Self {
+    async fn start(backend: Backend, bug: Option<&str>, family: &'static str) -> Self {
         let environment: Vec<(&str, &str)> = bug.map(|bug| ("CACHE_SABOTAGE", bug)).into_iter().collect();
-        Self { fleet: Fleet::start(PROGRAM, Backend::Redis, 2, &environment).await, family }
+        Self { fleet: Fleet::start(PROGRAM, backend, 2, &environment).await, family }
     }
 
     async fn read(&mut self, place: usize) -> Option<u64> {
@@ -37,6 +37,28 @@ impl Pair {
 
     async fn write(&mut self) {
         self.fleet.worker(WRITER).command("write", row(self.family, 0)).await;
+    }
+
+    /// Reads in the reader until a read asks the server nothing: there is a copy in memory.
+    async fn until_copied(&mut self) {
+        for _ in 0..1_000 {
+            let asked = |fleet: &Fleet| ["GET", "MGET", "EVAL", "PTTL"].map(|name| fleet.proxy(READER).count(name));
+            let before = asked(&self.fleet);
+            self.read(READER).await;
+            if asked(&self.fleet) == before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("no read is served from memory");
+    }
+
+    /// Reads in the reader again and again, for longer than copies may be served without a word of the server.
+    async fn read_for_a_while(&mut self) {
+        for _ in 0..60 {
+            self.read(READER).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Starts a read in the reader whose load has the row when this returns, and takes a while to say so.
@@ -83,6 +105,27 @@ enum Course {
     Crash(&'static str),
     /// The writer is cut off.
     Outage,
+    /// The reader has a copy in memory when another process writes.
+    WriteAfterCopy,
+    /// The same, and nothing arrives in the reader any more.
+    HalfOpenAfterCopy,
+    /// The same, after the server has lost everything, its memory of whom to tell included.
+    Flush,
+    /// The reader was cut off before it made its copy.
+    WriteAfterReconnect,
+    /// A process writes and reads, while it reads all the time.
+    Hammer,
+}
+
+impl Course {
+    fn backend(self) -> Backend {
+        match self {
+            Self::WriteAfterCopy | Self::HalfOpenAfterCopy | Self::Flush | Self::WriteAfterReconnect | Self::Hammer => {
+                Backend::Hybrid
+            }
+            _ => Backend::Redis,
+        }
+    }
 }
 
 async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
@@ -90,7 +133,7 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
         Course::WriteWithinLoad(family) | Course::Crash(family) => family,
         _ => "tagged",
     };
-    let mut pair = Pair::start(bug, family).await;
+    let mut pair = Pair::start(course.backend(), bug, family).await;
     match course {
         Course::WriteWithinLoad(_) => {
             pair.start_slow_read().await;
@@ -148,6 +191,40 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
             pair.read(READER).await;
             pair.fleet.note("the writer is cut off", from, false);
         }
+        Course::WriteAfterCopy => {
+            pair.until_copied().await;
+            pair.write().await;
+            pair.read_for_a_while().await;
+        }
+        Course::HalfOpenAfterCopy => {
+            pair.until_copied().await;
+            let from = now();
+            pair.fleet.proxy(READER).half_open();
+            pair.write().await;
+            pair.read_for_a_while().await;
+            pair.fleet.note("the reader's connections are half open", from, false);
+        }
+        Course::Flush => {
+            pair.until_copied().await;
+            let from = now();
+            pair.fleet.server().command(&["FLUSHALL"]).await;
+            pair.fleet.note("the server forgets everything, and whom to tell of changes", from, true);
+            pair.write().await;
+            pair.read_for_a_while().await;
+        }
+        Course::WriteAfterReconnect => {
+            pair.until_copied().await;
+            pair.fleet.note("the reader's connections are reset", now(), false);
+            pair.fleet.proxy(READER).reset_all();
+            pair.read_for_a_while().await;
+            pair.until_copied().await;
+            pair.write().await;
+            pair.read_for_a_while().await;
+        }
+        Course::Hammer => {
+            let hammer = json!({ "family": family, "id": 0, "times": 300 });
+            pair.fleet.worker(READER).command("hammer", hammer).await;
+        }
     }
     let history = pair.fleet.finish().await;
     history.check().map(drop).map_err(|found| {
@@ -160,7 +237,8 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
 async fn finds(bug: &str, course: Course) {
     let (without, with) = tokio::join!(run(course, None), run(course, Some(bug)));
     assert_eq!(without, Ok(()), "{course:?} without a bug");
-    let stale = matches!(with, Err(Kind::Stale { rule: Rule::Acknowledged, .. }));
+    let broken = if let Course::Hammer = course { Rule::Own } else { Rule::Acknowledged };
+    let stale = matches!(with, Err(Kind::Stale { rule, .. }) if rule == broken);
     assert!(stale, "{bug} was not found: {with:?}");
 }
 
@@ -215,4 +293,34 @@ async fn a_load_that_is_joined_without_looking_is_found() {
 #[tokio::test]
 async fn an_undelivered_invalidation_that_is_forgotten_is_found() {
     finds("forget-undelivered", Course::Outage).await;
+}
+
+#[tokio::test]
+async fn copies_that_are_served_without_a_lease_are_found() {
+    finds("no-lease", Course::HalfOpenAfterCopy).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_ask_to_be_told_of_changes_is_found() {
+    finds("no-rearm", Course::WriteAfterReconnect).await;
+}
+
+#[tokio::test]
+async fn copies_that_outlive_what_may_have_been_missed_are_found() {
+    finds("no-flush", Course::Flush).await;
+}
+
+#[tokio::test]
+async fn changes_that_nobody_listens_to_are_found() {
+    finds("deaf-to-pushes", Course::WriteAfterCopy).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_does_not_know_what_overtook_it_is_found() {
+    finds("late-mark", Course::Hammer).await;
+}
+
+#[tokio::test]
+async fn own_changes_that_copies_are_not_told_of_are_found() {
+    finds("own-untold", Course::Hammer).await;
 }

@@ -112,7 +112,7 @@ impl World {
     }
 
     /// `run` (`seed`, `tasks`, `writes_once_in`, `die_in_write`, `die_after_commit`), `halt`; `read` and `write` (`family`, `id`, `before_ms`, `hold_ms`),
-    /// `start read` (which does not wait), `settle` (which does), `loads`, `undelivered`.
+    /// `start read` (which does not wait), `settle` (which does), `hammer` (`times` besides), `loads`, `undelivered`.
     pub(crate) async fn command(self: &Arc<Self>, name: &str, with: &Value) -> Result<Value, String> {
         let number = |name: &str| with[name].as_u64().unwrap_or_default();
         match name {
@@ -139,12 +139,39 @@ impl World {
                     let _ = world.read(Plan::of(&with)).await;
                 });
             }
+            "hammer" => self.hammer(Plan::of(with), number("times")).await?,
             "settle" => self.settle().await?,
             "loads" => return Ok(json!(self.fate.loads.load(SeqCst))),
             "undelivered" => return Ok(json!(self.cache.stats().undelivered)),
             _ => return Err(format!("unknown command `{name}`")),
         }
         Ok(Value::Null)
+    }
+
+    /// Writes a row and reads it at once, again and again, while others read it all the time.
+    async fn hammer(self: &Arc<Self>, plan: Plan<'_>, times: u64) -> Result<(), String> {
+        const READERS: u64 = 3;
+        let over = Arc::new(AtomicBool::new(false));
+        let mut readers = JoinSet::new();
+        for _ in 0..READERS {
+            let (world, over, family) = (Arc::clone(self), Arc::clone(&over), plan.family.to_owned());
+            readers.spawn(async move {
+                while !over.load(SeqCst) {
+                    world.read(Plan { family: &family, ..plan }).await;
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        for _ in 0..times {
+            self.write(plan).await;
+            self.read(plan).await;
+            self.read(plan).await;
+        }
+        over.store(true, SeqCst);
+        while let Some(ended) = readers.join_next().await {
+            ended.map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     async fn settle(&self) -> Result<(), String> {
