@@ -28,6 +28,8 @@ pub(crate) struct Read {
     pub(crate) settings: Vec<Setting>,
     /// `on_error = fail`, with the place that asked for it.
     pub(crate) fails: Option<Span>,
+    /// Whether errors are kept where entries are, which may be another process.
+    pub(crate) keeps_errors: bool,
     /// What options ask of the return type: the runtime's evidence, and the option's place.
     pub(crate) evidence: Vec<(&'static str, Span)>,
     /// Parameters that key, namespace or `cache` name: what the verbs take.

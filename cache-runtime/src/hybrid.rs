@@ -160,7 +160,9 @@ impl<'a> Changing<'a> {
                 Op::Fill { name, .. } | Op::Replace { name, .. } | Op::Count { name, .. } => {
                     names.extend([Arc::clone(&name.entry), Arc::clone(&name.side)]);
                 }
-                Op::Swap { cell: name, .. } | Op::Expire(name, _) => names.push(Arc::clone(name)),
+                Op::Swap { cell: name, .. } | Op::Mark { name, .. } | Op::Unmark { name, .. } | Op::Expire(name, _) => {
+                    names.push(Arc::clone(name))
+                }
                 // A cell that `Ensure` makes was missing, and what depended on it is dead.
                 Op::Read(_) | Op::ReadPlain(_) | Op::ReadAny(_) | Op::Left(_) | Op::Ensure { .. } => {}
                 // Leases are in no copy; a longer life changes no value.

@@ -33,6 +33,17 @@ pub(crate) struct Invalidation {
     pub(crate) names: Vec<Name>,
     /// What is found by looking.
     pub(crate) sweeps: Vec<Sweep>,
+    /// [`Op::Mark`] and [`Op::Unmark`], done at once with the names and never kept: marks expire.
+    pub(crate) marks: Vec<Op>,
+}
+
+/// What an invalidation came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivered {
+    /// How many entries its patterns found.
+    pub(crate) found: u64,
+    /// Whether all marks were there that it removed.
+    pub(crate) marked: bool,
 }
 
 /// Names that a scan has to find.
@@ -70,11 +81,17 @@ impl Invalidation {
     }
 }
 
-/// Delivers an invalidation: one round trip, and for each pattern two scans. Returns how many entries the patterns found.
-async fn deliver(store: &dyn SharedStore, what: &Invalidation) -> Result<u64, Error> {
-    if !what.names.is_empty() {
-        for reply in store.run(vec![Op::Drop(what.names.clone())]).await {
-            reply?;
+/// Delivers an invalidation: one round trip, and for each pattern two scans.
+async fn deliver(store: &dyn SharedStore, what: &Invalidation) -> Result<Delivered, Error> {
+    let mut marked = true;
+    if !what.names.is_empty() || !what.marks.is_empty() {
+        // Marks come first: what is dropped before they are set could be stored again in between.
+        let (set, removed): (Vec<Op>, Vec<Op>) =
+            what.marks.iter().cloned().partition(|op| matches!(op, Op::Mark { .. }));
+        let first_removed = set.len() + 1;
+        let ops = set.into_iter().chain([Op::Drop(what.names.clone())]).chain(removed).collect();
+        for (index, reply) in store.run(ops).await.into_iter().enumerate() {
+            marked &= reply? != Reply::Flag(false) || index < first_removed;
         }
     }
     let mut found = 0;
@@ -83,7 +100,7 @@ async fn deliver(store: &dyn SharedStore, what: &Invalidation) -> Result<u64, Er
         // stored behind the first pass' back is there when the second begins.
         found += pass(store, sweep).await? + pass(store, sweep).await?;
     }
-    Ok(found)
+    Ok(Delivered { found, marked })
 }
 
 async fn pass(store: &dyn SharedStore, sweep: &Sweep) -> Result<u64, Error> {
@@ -167,12 +184,16 @@ impl Outbox {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Delivers an invalidation, or keeps it. Returns how many entries its patterns found.
+    /// Delivers an invalidation, or keeps it.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is done, the invalidation is kept.
-    pub(crate) async fn send(self: &Arc<Self>, what: Invalidation, background: &Background) -> Result<u64, Error> {
+    pub(crate) async fn send(
+        self: &Arc<Self>,
+        what: Invalidation,
+        background: &Background,
+    ) -> Result<Delivered, Error> {
         let parcel = self.parcel(what, background);
         let mut delivered = deliver(&*self.store, &parcel.what).await;
         if delivered.as_ref().is_err_and(Error::is_retryable) {
@@ -248,7 +269,7 @@ impl Outbox {
         let (what, generation) = {
             let kept = self.kept.lock();
             let names = kept.names.iter().cloned().collect();
-            (Invalidation { names, sweeps: kept.sweeps.clone() }, kept.generation)
+            (Invalidation { names, sweeps: kept.sweeps.clone(), marks: Vec::new() }, kept.generation)
         };
         if deliver(&*self.store, &what).await.is_err() {
             return false;
@@ -259,6 +280,10 @@ impl Outbox {
             return false;
         }
         *kept = Kept { generation, ..Kept::default() };
+        // What this process did not deliver itself at once is not copied from before the delivery either.
+        if let Some(l1) = &self.l1 {
+            l1.forget();
+        }
         self.waiting.store(false, Ordering::SeqCst);
         true
     }

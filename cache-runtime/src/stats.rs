@@ -259,7 +259,8 @@ pub struct FunctionStats {
     pub takeovers: u64,
     /// Calls that went past the cache because `bypass` said so.
     pub bypassed: u64,
-    /// Loaded values that were not kept: as asked (`cache_if`, a ttl of zero), or too heavy.
+    /// Loaded values that were not kept: as asked (`cache_if`, a ttl of zero), or too heavy. And errors that
+    /// `ttl_err` asks to keep, where they cannot become bytes.
     pub unstored: u64,
     /// Loaded values that were not kept because something they depend on was invalidated meanwhile.
     pub refused: u64,

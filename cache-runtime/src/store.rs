@@ -21,6 +21,12 @@ pub(crate) type Name = Arc<[u8]>;
 
 pub(crate) use crate::envelope::Nonce;
 
+/// The nonce of a cell that is being written: nothing that is stored with it is ever valid.
+pub(crate) const FENCED: Nonce = [0; 16];
+
+/// What a marked cell or lease begins with. Nothing else that the cache stores does, and no JSON.
+pub(crate) const MARK: &[u8] = b"\x01fence:";
+
 /// The names of one entry. All three are in one slot of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EntryName {
@@ -52,7 +58,7 @@ pub(crate) enum Op {
     /// A value, stamped or not. [`Reply::Any`]
     ReadAny(Name),
     /// The nonce of a cell, which becomes `fresh` where there is none (or one that another server accepted), and which
-    /// lives for at least `ttl` from now (`None`: for ever). Atomic. [`Reply::Nonce`]
+    /// lives for at least `ttl` from now (`None`: for ever). Of a marked cell, [`FENCED`]. Atomic. [`Reply::Nonce`]
     Ensure {
         /// The cell.
         cell: Name,
@@ -61,7 +67,8 @@ pub(crate) enum Op {
         /// How long it lives at least.
         ttl: Option<Duration>,
     },
-    /// Takes a lease unless somebody holds it; with `steal`, whoever holds it. [`Reply::Flag`]: whether it is ours.
+    /// Takes a lease unless somebody holds it; with `steal`, whoever holds it, but not where a writer has marked it.
+    /// [`Reply::Flag`]: whether it is ours.
     Acquire {
         /// The lease.
         lease: Name,
@@ -128,7 +135,7 @@ pub(crate) enum Op {
         /// How much.
         by: i64,
     },
-    /// Replaces a cell's nonce if it is what the caller saw, else drops the cell. Atomic. [`Reply::Flag`]: whether it was.
+    /// Replaces a cell's nonce if it is what the caller saw, else drops the cell unless it is marked. Atomic. [`Reply::Flag`]: whether it was.
     Swap {
         /// The cell.
         cell: Name,
@@ -139,11 +146,30 @@ pub(crate) enum Op {
         /// How long it lives at least; `None`: for ever.
         ttl: Option<Duration>,
     },
+    /// Marks a cell or a lease as being written: until the mark is removed, or this long from now, what depends on it is
+    /// invalid, and nothing that is loaded becomes valid. Whatever was there is gone; marks of other writers stay.
+    /// [`Reply::Flag`]: whether this writer's mark was there already.
+    Mark {
+        /// The cell or lease.
+        name: Name,
+        /// Who writes.
+        writer: Nonce,
+        /// How long the mark stays unless it is renewed by another one.
+        ttl: Duration,
+    },
+    /// Removes a writer's mark. What it marked is missing then, unless others have marked it. [`Reply::Flag`]: whether it
+    /// was there.
+    Unmark {
+        /// The cell or lease.
+        name: Name,
+        /// Who has written.
+        writer: Nonce,
+    },
     /// Makes a name live for at least this long from now (`None`: for ever). [`Reply::Flag`]: always true.
     Extend(Name, Option<Duration>),
     /// Makes a name live for exactly this long from now (`None`: for ever). [`Reply::Flag`]: whether it is there.
     Expire(Name, Option<Duration>),
-    /// Drops names, in whatever slots they are. [`Reply::Count`]: how many were there.
+    /// Drops names, in whatever slots they are; marks stay. [`Reply::Count`]: how many were there.
     Drop(Vec<Name>),
     /// How long a name still lives. [`Reply::Left`]
     Left(Name),

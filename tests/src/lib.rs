@@ -4,6 +4,7 @@
 pub mod guide;
 pub mod history;
 pub mod process;
+pub mod protocol;
 pub mod redis;
 mod wait;
 

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 const PASSWORD: &str = "p@ss:w/rd%";
 
 /// The rules of the guide, for the prefix `t`.
-const RULES: &str = "~t:v1:* &t:v1:* -@all +info +ping +get +mget +set +unlink +eval +pexpire +persist +pttl +exists \
-                     +incrby +publish +subscribe +unsubscribe +scan";
+const RULES: &str = "~t:v1:* &t:v1:* -@all +info +ping +get +getrange +mget +set +unlink +eval +pexpire +persist +pttl +exists \
+                     +incrby +time +publish +subscribe +unsubscribe +scan";
 
 #[cache_read(key = "row:<id>", cache = at.cache, tags = ["group:<id>"], skip(at))]
 async fn row(at: &Place, id: u64) -> Row {

@@ -85,6 +85,7 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
         batch,
         settings: settings(args),
         fails: (args.word("on_error") == Some("fail")).then(|| ends(&function.output).0),
+        keeps_errors: !memoize && keeps_errors(args).is_some(),
         evidence: evidence(args),
         selecting,
         storing,
@@ -139,6 +140,7 @@ pub(crate) fn guess(args: &Args, function: &Function) -> Read {
         batch,
         settings: Vec::new(),
         fails: None,
+        keeps_errors: false,
         evidence: Vec::new(),
         selecting,
         storing,
@@ -262,18 +264,20 @@ fn ttl(args: &Args, scope: &Scope<'_>, errors: &mut Errors) -> (Option<Ttl>, Use
     (ttl, uses)
 }
 
-/// Options that mean nothing for most return types. A batch's elements may always be absent, and `"0s"` is the default of
-/// `ttl_err`.
+/// Options that mean nothing for most return types. A batch's elements may always be absent.
 fn evidence(args: &Args) -> Vec<(&'static str, Span)> {
     let mut list = Vec::new();
     let is_batch = args.each().is_some();
     if let Some(opt) = args.get("ttl_none").filter(|_| !is_batch) {
         list.push(("may_be_absent", opt.name.span()));
     }
-    if let Some(opt) = args.get("ttl_err").filter(|_| args.ms("ttl_err") != Some(0)) {
-        list.push(("keeps_errors", opt.name.span()));
-    }
+    list.extend(keeps_errors(args).map(|span| ("keeps_errors", span)));
     list
+}
+
+/// Where it is asked for that errors are kept. `"0s"` does not.
+fn keeps_errors(args: &Args) -> Option<Span> {
+    args.get("ttl_err").filter(|_| args.ms("ttl_err") != Some(0)).map(|opt| opt.name.span())
 }
 
 fn settings(args: &Args) -> Vec<Setting> {

@@ -136,7 +136,7 @@ fn needs_owned(element: &crate::model::Element) -> bool {
 /// The batch's shape with the evidence that its elements can be stored.
 pub(super) fn shape(cx: &Cx<'_>) -> TokenStream {
     let (p, output) = (cx.p(), &cx.function.output);
-    let evidence = cx.evidence("shape", "batch_storable");
+    let evidence = cx.stored("shape", "batch_storable");
     q!(let shape = #p::batch_shape!(#output); #evidence)
 }
 

@@ -129,8 +129,9 @@ pub(super) fn shape(cx: &Cx<'_>, plan: &Read) -> TokenStream {
         let (p, shape) = (cx.p(), batch::shape(cx));
         return q!(#shape let shape = #p::BatchCached::one(shape););
     }
-    let shape = cx.shape();
-    let evidence = cx.evidence("shape", if plan.memoize { "memoizable" } else { "storable" });
+    let (p, output) = (cx.p(), &cx.function.output);
+    let shape = if plan.keeps_errors { q!(let shape = #p::keeping_shape!(#output);) } else { cx.shape() };
+    let evidence = if plan.memoize { cx.evidence("shape", "memoizable") } else { cx.stored("shape", "storable") };
     q!(#shape #evidence)
 }
 

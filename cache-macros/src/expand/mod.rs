@@ -97,6 +97,14 @@ impl<'a> Cx<'a> {
         q!(let #bound = #p::#name(shape);)
     }
 
+    /// [`evidence`](Self::evidence) that something can be stored, behind the gate that makes one error of several bounds. The gate
+    /// is a statement of its own: errors in the argument of a call would be at as many places as there are calls.
+    fn stored(&self, bound: &str, name: &str) -> TokenStream {
+        let (p, bound, name) =
+            (self.p(), Ident::new(bound, crate::hygiene::span()), Ident::new(name, crate::hygiene::span()));
+        q!(let gated = #p::gated!(shape); let #bound = #p::#name(gated);)
+    }
+
     fn shape(&self) -> TokenStream {
         let (p, output) = (self.p(), &self.function.output);
         q!(let shape = #p::shape!(#output);)

@@ -56,7 +56,7 @@ pub(super) fn statements(cx: &Cx<'_>, plan: &Write, site: &TokenStream) -> Token
     let mut shape = cx.shape();
     if let Some(put) = &plan.put {
         let name = if matches!(put, Put::Text(_)) { "kept" } else { "_" };
-        shape.extend(cx.evidence(name, "storable"));
+        shape.extend(cx.stored(name, "storable"));
     }
     let invalidate = format_ident!(
         "invalidate{}{}",

@@ -124,7 +124,8 @@ impl Builder {
         /// How long a server's answer may take. Default 500 ms.
         response_timeout(Duration) => response_timeout;
         /// δ: how long, at most, another process' write may go unnoticed by the copies in memory of a hybrid cache. Default
-        /// 1 s. Every process of a fleet needs the same: a write with a `fence` waits for as long.
+        /// 1 s. Every process of a fleet needs the same, whether it has copies or not: a write with a `fence` waits for as
+        /// long. 0: no process of the fleet has copies.
         l1_lease(Duration) => l1_lease;
         /// How often a hybrid cache asks each server whether it still hears of changes; at most half of `l1_lease`. Default
         /// a quarter of it.
@@ -337,7 +338,8 @@ impl Cache {
 
     fn open(resolved: Resolved, weigher: Option<Weigher>, clock: Option<Clock>) -> Result<Self, Error> {
         let store = if resolved.enabled { store(&resolved)? } else { None };
-        let near = matches!(resolved.backend, Backend::Hybrid(_)).then_some((resolved.l1_ping, resolved.l1_lease));
+        let ping = matches!(resolved.backend, Backend::Hybrid(_)).then_some(resolved.l1_ping);
+        let lease = resolved.l1_lease;
         let settings = Settings {
             prefix: format!("{}:{}:", resolved.prefix, resolved.version).into_bytes().into(),
             engine: resolved.engine,
@@ -358,8 +360,9 @@ impl Cache {
         };
         let share = |settings: &Settings, background: &Arc<Background>, cells: &Arc<Cells>| {
             let namespace = settings.namespace.as_deref();
-            let l1 = near.map(|(ping, lease)| (L1::new(Arc::clone(cells), lease), ping));
-            store.map(|store| Shared::new(store, l1, Arc::clone(background), &settings.prefix, namespace, bytes))
+            let l1 = ping.map(|ping| (L1::new(Arc::clone(cells), lease), ping));
+            let background = Arc::clone(background);
+            store.map(|store| Shared::new(store, l1, lease, background, &settings.prefix, namespace, bytes))
         };
         Ok(Self { core: Core::new(settings, share)? })
     }

@@ -228,7 +228,6 @@ impl Cache {
     /// # Errors
     ///
     /// The cache cannot be used.
-    #[allow(clippy::unused_async, reason = "a shared backend is told here")]
     pub async fn cleanup_expired(&self) -> Result<u64, Error> {
         self.core.usable()?;
         Ok(self.core.sweep())

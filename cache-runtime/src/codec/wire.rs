@@ -87,7 +87,9 @@ pub(crate) fn pack<V: Serialize + DeserializeOwned>(
     let short = wire.compress_above.filter(|&above| bytes.len() as u64 > above).and_then(|_| compress(&bytes));
     let compressed = short.is_some();
     let bytes = short.unwrap_or(bytes);
-    let place = if wire.codec == Codec::Json && !compressed && !wire.encrypt { Place::Plain } else { Place::Inside };
+    // An error does not lie where other programs look for the value.
+    let alone = wire.codec == Codec::Json && !compressed && !wire.encrypt && head.outcome == Outcome::Some;
+    let place = if alone { Place::Plain } else { Place::Inside };
     let form = Form { codec: Some(wire.codec), compressed, key: None, place, fingerprint, len: 0 };
     enclose(wire, head, &form, Cow::Owned(bytes))
 }

@@ -55,6 +55,14 @@ pub(super) fn timeout(name: &str, timeout: Duration) -> Result<(), Error> {
     Ok(())
 }
 
+/// How long copies are served unheard of; none are where it is zero.
+pub(super) fn lease(name: &str, lease: Duration, is_hybrid: bool) -> Result<(), Error> {
+    if lease.is_zero() && is_hybrid {
+        return refuse(name, "0 says that no process has copies in memory, and this one is to have some (`hybrid+`)");
+    }
+    if lease.is_zero() { Ok(()) } else { timeout(name, lease) }
+}
+
 /// How often a server is asked whether it is there, so that a lease does not end between two answers.
 pub(super) fn ping(name: &str, ping: Duration, lease: Duration) -> Result<(), Error> {
     if ping.is_zero() {

@@ -74,7 +74,7 @@ impl CacheConfig {
             pool_size: env.parse(&["REDIS_POOL_SIZE"], |text| positive(whole(text)?))?,
             connect_timeout: env.timeout("CACHE_CONNECT_TIMEOUT")?,
             response_timeout: env.timeout("CACHE_RESPONSE_TIMEOUT")?,
-            l1_lease: env.timeout("CACHE_L1_LEASE")?,
+            l1_lease: env.parse(&["CACHE_L1_LEASE"], parse_duration)?,
             l1_ping: env.timeout("CACHE_L1_PING")?,
             tls_ca: env.parse(&["CACHE_TLS_CA"], |text| Ok(text.into()))?,
             tls_cert: env.parse(&["CACHE_TLS_CERT"], |text| Ok(text.into()))?,

@@ -90,7 +90,8 @@ pub struct CacheConfig {
     /// How long a server's answer may take. Default 500 ms.
     #[serde(deserialize_with = "file::duration")]
     pub response_timeout: Option<Duration>,
-    /// How long, at most, another process' write may go unnoticed by the copies in memory of a hybrid cache. Default 1 s.
+    /// How long, at most, another process' write may go unnoticed by the copies in memory of a hybrid cache. The same for
+    /// all processes of a fleet: a write with a `fence` waits for as long. 0: no process has copies. Default 1 s.
     #[serde(deserialize_with = "file::duration")]
     pub l1_lease: Option<Duration>,
     /// How often a hybrid cache asks each server whether it still hears of changes; at most half of `l1_lease`. Default a
@@ -326,13 +327,18 @@ impl CacheConfig {
         self.max_bytes.map_or(Ok(()), |bytes| check::count("max_bytes", bytes))?;
         let pool_size = self.any_pool_size();
         pool_size.map_or(Ok(()), |size| check::count("pool_size", size.into()))?;
-        let l1_lease = timeout("l1_lease", self.l1_lease, 1_000)?;
+        let backend = self.resolve_backend()?;
+        let is_hybrid = matches!(backend, Backend::Hybrid(_));
+        let l1_lease = self.l1_lease.unwrap_or(Duration::from_secs(1));
         let l1_ping = self.l1_ping.unwrap_or(l1_lease / 4);
-        check::ping("l1_ping", l1_ping, l1_lease)?;
+        check::lease("l1_lease", l1_lease, is_hybrid)?;
+        if is_hybrid {
+            check::ping("l1_ping", l1_ping, l1_lease)?;
+        }
         let codec = self.codec.unwrap_or_default();
         encoding::check(&self, codec)?;
         Ok(Resolved {
-            backend: self.resolve_backend()?,
+            backend,
             prefix: check::prefix("prefix", self.any_prefix().as_deref().unwrap_or("svc"))?,
             version: check::version("version", self.version.as_deref().unwrap_or("v1"))?,
             namespace: self.namespace.as_deref().map(|name| check::namespace("namespace", name)).transpose()?,

@@ -384,6 +384,7 @@ where
                             wanted: plan.store,
                             late: plan.late,
                             handling: self.shape.one().handling(),
+                            errors: self.shape.one().errors(),
                         };
                         self.call.fill(core, *grant, ending)
                     }),

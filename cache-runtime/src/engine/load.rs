@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::call::Call;
 use super::core::{Core, Function};
-use super::shared::fill::{Ending, Failed};
+use super::shared::fill::{self, Ending};
 use super::shared::{Grant, renewing};
 use super::sink::{Early, Tags, Texts};
 use crate::cell::CellSet;
@@ -312,38 +312,46 @@ impl<'a, S: Cached> Done<'a, S> {
     /// Stores what was loaded on the shared backend, then shares it with those who wait in this process.
     async fn finish_shared(&mut self, share: Share) {
         let (Some(lead), Some(core)) = (self.lead.take(), self.call.core()) else { return };
-        let (stored, value) = match &self.split {
-            Split::Some(value) => (Some(Stored::Some(Arc::clone(value) as _)), Ok(Some(&**value))),
-            Split::None => (Some(Stored::None), Ok(None)),
-            Split::Err(error) => (self.shape.share(error).map(Stored::Err), Err(Failed)),
-        };
-        let life = match value {
-            Ok(None) => self.call.site.options.ttl_none.map(Lifetime::For).or(self.plan.life),
-            _ => self.plan.life,
-        };
         let late = match share.grant {
             None => false,
             Some(grant) => {
-                let ending = Ending {
-                    value,
-                    life,
-                    cost: self.cost,
-                    template: self.template,
-                    wanted: self.plan.store,
-                    late: std::mem::take(&mut self.plan.late),
-                    handling: self.shape.handling(),
-                };
-                let fill = self.call.fill(core, *grant, ending);
+                let fill = self.fill(core, *grant);
                 let complete = fill.complete;
                 self.call.send_fills(core, vec![fill]).await;
                 complete
             }
+        };
+        let stored = match &self.split {
+            Split::Some(value) => Some(Stored::Some(Arc::clone(value) as _)),
+            Split::None => Some(Stored::None),
+            Split::Err(error) => self.shape.share(error).map(Stored::Err),
         };
         let landing = match stored {
             Some(stored) => Landing::Shared { late: late && matches!(stored, Stored::Some(_)), stored },
             None => Landing::Nothing,
         };
         lead.land(landing, &CellSet::default(), |_| ());
+    }
+
+    /// What is to be sent. Apart, since an error need not be `Sync`, and no reference to it may be held while sending.
+    fn fill(&mut self, core: &Core, grant: Grant) -> fill::Fill {
+        let options = &self.call.site.options;
+        let (value, life) = match &self.split {
+            Split::Some(value) => (Ok(Some(&**value)), self.plan.life),
+            Split::None => (Ok(None), options.ttl_none.map(Lifetime::For).or(self.plan.life)),
+            Split::Err(error) => (Err(error), options.ttl_err.map(Lifetime::For)),
+        };
+        let ending = Ending {
+            value,
+            life,
+            cost: self.cost,
+            template: self.template,
+            wanted: self.plan.store && (value.is_ok() || options.ttl_err.is_some()),
+            late: std::mem::take(&mut self.plan.late),
+            handling: self.shape.handling(),
+            errors: self.shape.errors(),
+        };
+        self.call.fill(core, grant, ending)
     }
 
     /// [`finish`](Self::finish) for synchronous functions.

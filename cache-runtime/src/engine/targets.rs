@@ -12,6 +12,7 @@ use super::shared::write::SharedClaims;
 use super::sink::{IntoTags, canonical, render};
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::outbox::Invalidation;
+use crate::store::Name;
 use crate::tags::Watch;
 use crate::tenant::Tenant;
 
@@ -113,6 +114,19 @@ impl Targets {
         self.namespaces.iter().for_each(|name| shared.push_cell(Covers::Namespace, tenant, name, &mut what));
         self.patterns.iter().for_each(|pattern| shared.push_pattern(tenant, pattern, &mut what));
         what
+    }
+
+    /// What a fence marks on a shared backend: the cells of tags and namespaces, and the leases of keys.
+    pub(crate) fn fenced(&self, shared: &Shared, call: &Call<'_>) -> Vec<Name> {
+        let tenant = call.tenant();
+        let Some(core) = call.reachable() else { return Vec::new() };
+        let keys = self.tags.iter().chain(&self.keys);
+        let mut names: Vec<Name> = keys.map(|key| shared.lease_name(&physical_key(core, call, key))).collect();
+        names.extend(self.tags.iter().map(|tag| shared.cell(Covers::Tag, tenant, tag)));
+        names.extend(self.namespaces.iter().map(|name| shared.cell(Covers::Namespace, tenant, name)));
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// The cells to kill: those of the tags and of the namespaces, each once.

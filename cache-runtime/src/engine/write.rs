@@ -12,6 +12,7 @@ use super::load::Stopwatch;
 use super::put::PutTarget;
 use super::recache::{self, RecacheChain};
 use super::shared::Shared;
+use super::shared::fence::{Fence, Lowered};
 use super::shared::write::SharedClaims;
 use super::targets::{Claims, Targets, WriteSink};
 use crate::cell::Cell;
@@ -23,8 +24,14 @@ use crate::tags::Watch;
 impl<'c> Call<'c> {
     /// Begins a write.
     pub fn write<S: Returned>(&'c self, shape: S) -> Write<'c, S> {
-        let guard =
-            Guard { call: self, targets: Targets::default(), put_keys: Vec::new(), fences: Vec::new(), armed: false };
+        let guard = Guard {
+            call: self,
+            targets: Targets::default(),
+            put_keys: Vec::new(),
+            fences: Vec::new(),
+            fence: None,
+            armed: false,
+        };
         Write { guard, shape, puts: Vec::new(), claims: Vec::new(), shared: None, watch: None }
     }
 }
@@ -37,6 +44,8 @@ struct Guard<'c> {
     /// Physical keys that were to be written through.
     put_keys: Vec<Box<[u8]>>,
     fences: Vec<(Box<[u8]>, Arc<Cell>)>,
+    /// The same on a shared backend.
+    fence: Option<Fence>,
     /// The body began and its outcome is unknown.
     armed: bool,
 }
@@ -118,12 +127,21 @@ impl<'c, S: Returned> Write<'c, S> {
             self.guard.targets.invalidate(core, call, &[]);
             names.iter().for_each(|name| core.cells.invalidate(name));
         }
-        // A mark that keeps other processes from storing needs more than a cell that is gone; until there is one, a fence on
-        // a shared backend is no more than `before`.
-        if (options.before || options.fence.is_some())
-            && let Some(shared) = call.reachable_shared()
-        {
-            told = shared.invalidate(self.guard.targets.on(shared, call)).await.map(drop);
+        match (call.reachable_shared(), options.fence) {
+            (Some(shared), Some(span)) => {
+                let (what, names) = (self.guard.targets.on(shared, call), self.guard.targets.fenced(shared, call));
+                match Fence::raise(shared, names, what, span).await {
+                    Ok(fence) => self.guard.fence = Some(fence),
+                    Err(error) => {
+                        call.failed(&error);
+                        told = Err(error);
+                    }
+                }
+            }
+            (Some(shared), None) if options.before => {
+                told = shared.invalidate(self.guard.targets.on(shared, call)).await.map(drop);
+            }
+            _ => {}
         }
         if options.fence.is_some() {
             self.guard.fences = names.into_iter().map(|name| (name.clone(), core.cells.fence(&name))).collect();
@@ -166,7 +184,10 @@ impl<'c, S: Returned> Write<'c, S> {
         }
         let stopwatch = Stopwatch::start(self.guard.call);
         self.guard.armed = true;
-        let ret = body.await;
+        let ret = match &self.guard.fence {
+            Some(fence) => fence.renewing(body).await,
+            None => body.await,
+        };
         stopwatch.stop();
         let succeeded = self.shape.succeeded(&ret);
         self.guard.armed = succeeded;
@@ -237,7 +258,7 @@ impl<'c, S: Returned> Written<'c, S> {
     ) -> Settled<'c, S> {
         let call = self.write.guard.call;
         let mut claims = std::mem::take(&mut self.write.claims);
-        let mut what = None;
+        let (mut what, mut lowered) = (None, None);
         if let (true, Some(core)) = (self.succeeded, call.reachable()) {
             if let Some(function) = call.function() {
                 function.counters.invalidations.increment();
@@ -257,10 +278,13 @@ impl<'c, S: Returned> Written<'c, S> {
                 core.cells.invalidate(name);
             }
             what = call.reachable_shared().map(|shared| self.write.guard.targets.on(shared, call));
+            if let Some(what) = &mut what {
+                lowered = self.write.guard.fence.take().map(|fence| fence.lower(what));
+            }
         }
         self.write.guard.armed = false;
         let done = Invalidated { call, shape: self.write.shape, ret: self.ret, succeeded: self.succeeded };
-        Settled { done, claims: self.write.shared, what }
+        Settled { done, claims: self.write.shared, what, lowered }
     }
 }
 
@@ -270,19 +294,24 @@ struct Settled<'c, S: Returned> {
     claims: Option<SharedClaims<S::Value>>,
     /// What is left to do on a shared backend.
     what: Option<Invalidation>,
+    /// The fence that goes with it.
+    lowered: Option<Lowered>,
 }
 
 impl<'c, S: Returned> Settled<'c, S> {
     /// Tells the shared backend, if there is one.
     async fn deliver(self) -> (Invalidated<'c, S>, Result<(), Error>) {
-        let Self { done, what, .. } = self;
-        let (call, told) = (done.call, what.zip(done.call.reachable_shared()));
-        let told = match told {
-            Some((what, shared)) => shared.invalidate(what).await.map(drop),
-            None => Ok(()),
+        let Self { done, what, lowered, .. } = self;
+        let call = done.call;
+        let told = match what.zip(call.reachable_shared()) {
+            Some((what, shared)) => shared.invalidate(what).await.map(|delivered| delivered.marked),
+            None => Ok(true),
         };
         told.as_ref().err().into_iter().for_each(|error| call.failed(error));
-        (done, told)
+        if let Some(lowered) = lowered {
+            lowered.settled(call, told.as_ref().is_ok_and(|marked| *marked)).await;
+        }
+        (done, told.map(drop))
     }
 }
 
@@ -297,7 +326,10 @@ where
         let call = self.done.call;
         let told = claims.redeem(value.as_ref(), what).await;
         told.as_ref().err().into_iter().for_each(|error| call.failed(error));
-        (self.done, told)
+        if let Some(lowered) = self.lowered {
+            lowered.settled(call, told.as_ref().is_ok_and(|marked| *marked)).await;
+        }
+        (self.done, told.map(drop))
     }
 }
 

@@ -12,6 +12,30 @@ macro_rules! __shape {
 }
 pub use crate::__shape as shape;
 
+/// [`shape`] of a function whose errors are kept.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __keeping_shape {
+    ($ret:ty) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::{KeepErrors as _, KeepErrorsHere as _};
+        $crate::__shape!($ret).keep_errors()
+    }};
+}
+pub use crate::__keeping_shape as keeping_shape;
+
+/// A shape of which no more is asked than one mistake explains.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __gated {
+    ($shape:expr) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::{Gate as _, GateUnstorable as _};
+        $shape.gate()
+    }};
+}
+pub use crate::__gated as gated;
+
 /// Whether an annotated function's result is a success, whatever its type.
 #[doc(hidden)]
 #[macro_export]
@@ -37,23 +61,43 @@ macro_rules! __batch_shape {
 }
 pub use crate::__batch_shape as batch_shape;
 
+/// What a return type is wrapped in, as a constant for signatures.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __kind {
+    ($ret:ty) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::Fallback as _;
+        $crate::__private::kind(
+            <$crate::__private::Probe<$ret>>::RESULT,
+            <$crate::__private::Probe<$ret>>::OPTION,
+            <$crate::__private::Probe<$ret>>::ARC,
+        )
+    }};
+}
+
+/// [`__kind`](crate::__kind) of a batch function's elements.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __batch_kind {
+    ($ret:ty) => {{
+        #[allow(unused_imports)]
+        use $crate::__private::BatchFallback as _;
+        $crate::__private::batch_kind(
+            <$crate::__private::Probe<$ret>>::LIST,
+            <$crate::__private::Probe<$ret>>::ELEMENT_OPTION,
+            <$crate::__private::Probe<$ret>>::ELEMENT_ARC,
+        )
+    }};
+}
+
 /// What a function stores, in a signature.
 #[doc(hidden)]
 #[macro_export]
 #[allow(non_snake_case)]
 macro_rules! __ValueOf {
     ($ret:ty) => {
-        <$ret as $crate::__private::Outcome<
-            {
-                #[allow(unused_imports)]
-                use $crate::__private::Fallback as _;
-                $crate::__private::kind(
-                    <$crate::__private::Probe<$ret>>::RESULT,
-                    <$crate::__private::Probe<$ret>>::OPTION,
-                    <$crate::__private::Probe<$ret>>::ARC,
-                )
-            },
-        >>::Value
+        <$ret as $crate::__private::Outcome<{ $crate::__kind!($ret) }>>::Value
     };
 }
 pub use crate::__ValueOf as ValueOf;
@@ -64,17 +108,7 @@ pub use crate::__ValueOf as ValueOf;
 #[allow(non_snake_case)]
 macro_rules! __OutOf {
     ($ret:ty) => {
-        <$ret as $crate::__private::Outcome<
-            {
-                #[allow(unused_imports)]
-                use $crate::__private::Fallback as _;
-                $crate::__private::kind(
-                    <$crate::__private::Probe<$ret>>::RESULT,
-                    <$crate::__private::Probe<$ret>>::OPTION,
-                    <$crate::__private::Probe<$ret>>::ARC,
-                )
-            },
-        >>::Out
+        <$ret as $crate::__private::Outcome<{ $crate::__kind!($ret) }>>::Out
     };
 }
 pub use crate::__OutOf as OutOf;
@@ -85,17 +119,7 @@ pub use crate::__OutOf as OutOf;
 #[allow(non_snake_case)]
 macro_rules! __ElementValueOf {
     ($ret:ty) => {
-        <$ret as $crate::__private::BatchOutcome<
-            {
-                #[allow(unused_imports)]
-                use $crate::__private::BatchFallback as _;
-                $crate::__private::batch_kind(
-                    <$crate::__private::Probe<$ret>>::LIST,
-                    <$crate::__private::Probe<$ret>>::ELEMENT_OPTION,
-                    <$crate::__private::Probe<$ret>>::ELEMENT_ARC,
-                )
-            },
-        >>::Value
+        <$ret as $crate::__private::BatchOutcome<{ $crate::__batch_kind!($ret) }>>::Value
     };
 }
 pub use crate::__ElementValueOf as ElementValueOf;
@@ -106,17 +130,7 @@ pub use crate::__ElementValueOf as ElementValueOf;
 #[allow(non_snake_case)]
 macro_rules! __ElementOutOf {
     ($ret:ty) => {
-        <$ret as $crate::__private::BatchOutcome<
-            {
-                #[allow(unused_imports)]
-                use $crate::__private::BatchFallback as _;
-                $crate::__private::batch_kind(
-                    <$crate::__private::Probe<$ret>>::LIST,
-                    <$crate::__private::Probe<$ret>>::ELEMENT_OPTION,
-                    <$crate::__private::Probe<$ret>>::ELEMENT_ARC,
-                )
-            },
-        >>::Out
+        <$ret as $crate::__private::BatchOutcome<{ $crate::__batch_kind!($ret) }>>::Out
     };
 }
 pub use crate::__ElementOutOf as ElementOutOf;

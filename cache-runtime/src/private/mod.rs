@@ -30,15 +30,15 @@ pub use crate::shape::{
     batch_memoizable, batch_storable, element, elements, missing_as,
 };
 pub use crate::shape::{
-    Cached, Declared, Fallback, Outcome, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Returned, Shape,
-    kind, memoizable, storable,
+    Cached, Declared, Fallback, Gate, GateUnstorable, KeepErrors, KeepErrorsHere, Outcome, PeelNoArc, PeelNoOption,
+    PeelNoResult, PeelResult, Probe, Returned, Shape, kind, memoizable, storable,
 };
 pub use crate::site::{Registered, Site, SiteKind, UNKNOWN};
 pub use crate::stats::FunctionStats;
 
 pub use classify::{
-    ElementOutOf, ElementValueOf, OutOf, OutOfGeneric, ValueOf, ValueOfGeneric, batch_shape, element_shape, register,
-    shape, succeeds,
+    ElementOutOf, ElementValueOf, OutOf, OutOfGeneric, ValueOf, ValueOfGeneric, batch_shape, element_shape, gated,
+    keeping_shape, register, shape, succeeds,
 };
 pub use evidence::{
     CarriesError, KeepsErrors, MayBeAbsent, Ownable, capture, fail, keeps_errors, may_be_absent, own, retype, store,

@@ -479,7 +479,9 @@ fn key(op: &Op) -> &[u8] {
         | Op::ReadAny(name)
         | Op::Extend(name, _)
         | Op::Expire(name, _)
-        | Op::Left(name) => name,
+        | Op::Left(name)
+        | Op::Mark { name, .. }
+        | Op::Unmark { name, .. } => name,
         Op::Ensure { cell, .. } | Op::Swap { cell, .. } => cell,
         Op::Acquire { lease, .. } | Op::Renew { lease, .. } | Op::Release { lease, .. } => lease,
         Op::Fill { name, .. } | Op::Replace { name, .. } | Op::Count { name, .. } => &name.entry,

@@ -20,7 +20,7 @@
 //!
 //! ```text
 //! ACL SETUSER cache on >password ~svc:v1:* &svc:v1:* -@all
-//!     +info +ping +get +mget +set +unlink +eval +pexpire +persist +pttl +exists +incrby
+//!     +info +ping +get +getrange +mget +set +unlink +eval +pexpire +persist +pttl +exists +incrby +time
 //!     +publish +subscribe +unsubscribe +scan
 //! ```
 //!

@@ -10,7 +10,7 @@ use super::fault::{self, Fault};
 use super::script;
 use crate::error::{Error, ErrorKind};
 use crate::sabotage::{self, Mutation};
-use crate::store::{EntryName, Image, Life, Name, Nonce, Op, Reply};
+use crate::store::{EntryName, FENCED, Image, Life, Name, Nonce, Op, Reply};
 
 /// Who accepted a value: see `info`.
 pub(super) type Stamp = [u8; 8];
@@ -53,13 +53,7 @@ pub(super) fn read_all(jobs: &[Job<'_>]) -> Cmd {
 pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
     let op = match job {
         Job::Op(op) => op,
-        Job::Drop(names) => {
-            let mut command = cmd("UNLINK");
-            for name in names {
-                command.arg(&name[..]);
-            }
-            return command;
-        }
+        Job::Drop(names) => return eval(script::DROP, names),
     };
     match op {
         Op::Read(name) | Op::ReadPlain(name) | Op::ReadAny(name) => plain("GET", name),
@@ -68,13 +62,14 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command.arg(stamped(fresh, stamp)).arg(&stamp[..]).arg(life(*ttl));
             command
         }
-        Op::Acquire { lease, token, ttl, steal } => {
+        Op::Acquire { lease, token, ttl, steal: false } => {
             let mut command = plain("SET", lease);
-            command.arg(stamped(token, stamp));
-            if !steal {
-                command.arg("NX");
-            }
-            command.arg("PX").arg(ms(*ttl));
+            command.arg(stamped(token, stamp)).arg("NX").arg("PX").arg(ms(*ttl));
+            command
+        }
+        Op::Acquire { lease, token, ttl, steal: true } => {
+            let mut command = eval(script::STEAL, &[lease]);
+            command.arg(stamped(token, stamp)).arg(ms(*ttl));
             command
         }
         Op::Renew { lease, token, ttl } => {
@@ -107,6 +102,16 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
         Op::Swap { cell, seen, fresh, ttl } => {
             let mut command = eval(script::SWAP, &[cell]);
             command.arg(stamped(seen, stamp)).arg(stamped(fresh, stamp)).arg(life(*ttl));
+            command
+        }
+        Op::Mark { name, writer, ttl } => {
+            let mut command = eval(script::MARK, &[name]);
+            command.arg(&writer[..]).arg(ms(*ttl));
+            command
+        }
+        Op::Unmark { name, writer } => {
+            let mut command = eval(script::MARK, &[name]);
+            command.arg(&writer[..]).arg("");
             command
         }
         Op::Extend(name, Some(ttl)) => {
@@ -260,6 +265,7 @@ pub(super) fn reply(job: &Job<'_>, answer: Value, stamp: Stamp, at: &str) -> Res
             // It was another server's after all: the identity has changed since the command was sent.
             Reply::Nonce(nonce.ok_or_else(|| Fault::Failed(changed(at)))?)
         }
+        (Op::Ensure { .. }, Value::Nil) => Reply::Nonce(FENCED),
         (Op::Acquire { .. }, Value::Okay) => Reply::Flag(true),
         (Op::Acquire { .. }, Value::Nil) => Reply::Flag(false),
         (
@@ -268,6 +274,8 @@ pub(super) fn reply(job: &Job<'_>, answer: Value, stamp: Stamp, at: &str) -> Res
             | Op::Fill { .. }
             | Op::Replace { .. }
             | Op::Swap { .. }
+            | Op::Mark { .. }
+            | Op::Unmark { .. }
             | Op::Expire(..),
             answer,
         ) => Reply::Flag(number(&answer, at)? > 0),

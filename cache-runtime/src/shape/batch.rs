@@ -21,6 +21,12 @@ pub struct Collected<V, C, R>(Marker<(V, C, R)>);
 #[derive(Debug)]
 pub struct BatchShape<V, C, R, A>(Marker<(V, C, R, A)>);
 
+impl<V, C, R, A> BatchShape<V, C, R, A> {
+    pub(super) const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
 impl<K, V, S, R> AfterResult<HashMap<K, V, S>, R> {
     /// Peels the collection.
     pub fn peel_batch(self) -> Collected<V, HashMap<K, V, S>, R> {
@@ -55,7 +61,7 @@ impl<V, R> PeelList<V, R> for AfterResult<Vec<V>, R> {}
 impl<V, C, R> Collected<Arc<V>, C, R> {
     /// Peels an `Arc` off the elements.
     pub fn peel_arc(self) -> BatchShape<V, C, R, Shared> {
-        BatchShape(PhantomData)
+        BatchShape::new()
     }
 }
 
@@ -63,7 +69,7 @@ impl<V, C, R> Collected<Arc<V>, C, R> {
 pub trait PeelNoBatchArc<V, C, R> {
     /// Peels nothing.
     fn peel_arc(&self) -> BatchShape<V, C, R, Owned> {
-        BatchShape(PhantomData)
+        BatchShape::new()
     }
 }
 

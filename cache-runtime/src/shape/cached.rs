@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::bounds::{Memoizable, Storable};
-use super::probe::{Fallible, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
+use super::gate::Unstorable;
+use super::probe::{Fallible, FallibleKept, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
 use super::wrap::{Failure, HandOut, HandsOut, Presence};
 use crate::codec::Wire;
 use crate::envelope::{Envelope, Head, Reject};
@@ -26,9 +27,12 @@ pub trait Classified<V> {}
 #[diagnostic::do_not_recommend]
 impl<V: Unpin> Classified<V> for Shape<V, Never, One, Owned> {}
 impl<V> Classified<V> for Shape<V, Never, One, Shared> {}
+#[diagnostic::do_not_recommend]
+impl<V> Classified<V> for Shape<V, Never, One, Unstorable> {}
 impl<V, A> Classified<V> for Shape<V, Never, Maybe, A> {}
 impl<V, E, O, A> Classified<V> for Shape<V, Fallible<E>, O, A> {}
 impl<V, E, O, A> Classified<V> for Shape<V, FallibleShared<E>, O, A> {}
+impl<V, E, O, A> Classified<V> for Shape<V, FallibleKept<E>, O, A> {}
 
 /// A function's outcome, taken apart.
 #[derive(Debug)]
@@ -68,6 +72,8 @@ pub trait Cached: Copy + Send + Sync {
     fn unshare(self, error: &Erased) -> Option<Self::Error>;
     /// How the value is weighed, and becomes bytes and back.
     fn handling(self) -> &'static Handling<Self::Value>;
+    /// How the error becomes bytes and back, where it is kept and can.
+    fn errors(self) -> Option<Handling<Self::Error>>;
 
     /// Bytes that the value takes in memory, roughly.
     fn bytes(self, value: &Self::Value) -> u64 {
@@ -193,6 +199,9 @@ impl<V: Send + Sync + 'static, R: Failure, O: Presence, A: HandsOut<V>> Cached f
     }
     fn handling(self) -> &'static Handling<V> {
         self.handling
+    }
+    fn errors(self) -> Option<Handling<R::Error>> {
+        R::handling()
     }
     fn hides_result(self) -> bool {
         !R::CAN_FAIL && std::any::type_name::<V>().starts_with("core::result::Result<")

@@ -2,6 +2,7 @@
 //! other `Probe<T>` has.
 
 use super::Marker;
+use super::bounds::Storable;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -53,6 +54,9 @@ pub struct Fallible<E>(PhantomData<fn() -> E>);
 /// The function returns a `Result<_, E>` whose errors can be cloned for those who waited.
 #[derive(Debug)]
 pub struct FallibleShared<E>(PhantomData<fn() -> E>);
+/// As [`FallibleShared`], and asked to keep its errors, which any process can read back.
+#[derive(Debug)]
+pub struct FallibleKept<E>(PhantomData<fn() -> E>);
 /// The value is always there.
 #[derive(Debug)]
 pub struct One;
@@ -131,3 +135,38 @@ pub trait PeelNoArc<V, R, O> {
 }
 
 impl<V, R, O> PeelNoArc<V, R, O> for AfterOption<V, R, O> {}
+
+impl<V, E: ?Sized, O, A> Shape<V, FallibleShared<&E>, O, A> {
+    /// Nothing that is borrowed comes back from bytes. Said here, since a bound would be asked of `&'static str` without its
+    /// lifetime, and found to hold.
+    #[must_use]
+    pub fn keep_errors(self) -> Self {
+        self
+    }
+}
+
+/// Errors that are kept on a shared backend too.
+pub trait KeepErrors {
+    /// With errors that can become bytes.
+    type Kept;
+    /// Takes note of it.
+    fn keep_errors(self) -> Self::Kept;
+}
+
+impl<V, E: Clone + Storable, O, A> KeepErrors for Shape<V, FallibleShared<E>, O, A> {
+    type Kept = Shape<V, FallibleKept<E>, O, A>;
+    fn keep_errors(self) -> Self::Kept {
+        Shape::new()
+    }
+}
+
+/// Fallback of [`KeepErrors`] for errors that cannot be serialized: they are kept in this process only.
+pub trait KeepErrorsHere: Copy {
+    /// Nothing changes.
+    #[must_use]
+    fn keep_errors(&self) -> Self {
+        *self
+    }
+}
+
+impl<V, R, O, A> KeepErrorsHere for Shape<V, R, O, A> {}

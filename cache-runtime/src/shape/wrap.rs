@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use super::probe::{Fallible, FallibleShared, Maybe, Never, One, Owned, Shared};
+use super::bounds::Storable;
+use super::cached::Handling;
+use super::probe::{Fallible, FallibleKept, FallibleShared, Maybe, Never, One, Owned, Shared};
 use crate::record::Erased;
 
 /// How a function fails.
@@ -24,6 +26,10 @@ pub trait Failure {
     fn share(error: &Self::Error) -> Option<Erased>;
     /// A shared or stored error for one more caller.
     fn unshare(error: &Erased) -> Option<Self::Error>;
+    /// How the error becomes bytes and back, where it is kept and can.
+    fn handling() -> Option<Handling<Self::Error>> {
+        None
+    }
 }
 
 impl Failure for Never {
@@ -86,6 +92,30 @@ impl<E: Clone + Send + Sync + 'static> Failure for FallibleShared<E> {
     }
     fn unshare(error: &Erased) -> Option<E> {
         error.downcast_ref::<E>().cloned()
+    }
+}
+
+impl<E: Clone + Storable> Failure for FallibleKept<E> {
+    const CAN_FAIL: bool = true;
+    type Error = E;
+    type Wrap<X> = Result<X, E>;
+    fn ok<X>(value: X) -> Result<X, E> {
+        Ok(value)
+    }
+    fn err<X>(error: E) -> Result<X, E> {
+        Err(error)
+    }
+    fn split<X>(ret: Result<X, E>) -> Result<X, E> {
+        ret
+    }
+    fn share(error: &E) -> Option<Erased> {
+        FallibleShared::share(error)
+    }
+    fn unshare(error: &Erased) -> Option<E> {
+        FallibleShared::unshare(error)
+    }
+    fn handling() -> Option<Handling<E>> {
+        Some(*Handling::STORABLE)
     }
 }
 

@@ -16,9 +16,6 @@ use crate::redis::{Proxy, Server};
 /// A kind of row: which annotated functions read and write it. `bin/history-worker` has them.
 pub const FAMILIES: [&str; 7] = ["tagged", "plain", "through", "late", "recached", "strict", "fenced"];
 
-/// Whether a shared backend keeps the marks of a fence: until it does, `fence` is as good as `before` there.
-const FENCES: bool = false;
-
 /// Rows of each family.
 pub const ROWS: u64 = 2;
 
@@ -31,7 +28,7 @@ pub fn row_name(family: &str, id: u64) -> String {
 /// Whether the writes of a family are fenced.
 #[must_use]
 pub fn is_fenced(family: &str) -> bool {
-    FENCES && family == "fenced"
+    family == "fenced"
 }
 
 /// Which cache is under test.

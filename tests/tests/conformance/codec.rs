@@ -387,6 +387,51 @@ mod shared {
             assert!(cache.set_nx("foreign", 1_u8).await.unwrap(), "nothing of ours is there");
         }
 
+        /// P6: an entry that cannot be used is counted once for each call that wanted it, however often it is looked at.
+        async fn an_unusable_entry_is_counted_once_for_each_call(on: &On) {
+            macro_rules! turn {
+                ($name:ident($($option:tt)*): $ty:ty, $value:expr) => {
+                    #[cache_read(key = "turn:<id>", skip(db) $($option)*)]
+                    async fn $name(db: &Source, id: u64) -> $ty {
+                        let _ = id;
+                        db.tick();
+                        $value
+                    }
+                };
+            }
+            turn!(text(): String, "text".to_owned());
+            turn!(number(): u64, 1);
+            turn!(locked(, lock = true): (u64, u64), (1, 2));
+            #[cache_read(key = "turn:<id>", each(id in ids), skip(db))]
+            async fn batch(db: &Source, ids: Vec<u64>) -> HashMap<u64, [u8; 2]> {
+                db.tick();
+                ids.into_iter().map(|id| (id, [1, 2])).collect()
+            }
+            #[cache_read(key = "turn:<id>", each(id in ids), lock = true, skip(db))]
+            async fn locked_batch(db: &Source, ids: Vec<u64>) -> HashMap<u64, bool> {
+                db.tick();
+                ids.into_iter().map(|id| (id, true)).collect()
+            }
+            let db = Source::new();
+            let rejected = || on.cache.stats().rejected;
+            for id in 1..=3 {
+                text(&db, id).await;
+            }
+            assert_eq!(rejected(), 0);
+            for id in 1..=3 {
+                number(&db, id).await;
+            }
+            assert_eq!(rejected(), 3);
+            locked(&db, 1).await;
+            assert_eq!(rejected(), 4);
+            assert_eq!(batch(&db, vec![1, 2, 3]).await.len(), 3);
+            assert_eq!(rejected(), 7);
+            assert_eq!(locked_batch(&db, vec![1, 2, 3]).await.len(), 3);
+            assert_eq!(rejected(), 10);
+            assert_eq!(on.cache.get::<bool>("turn:1").await.unwrap(), Some(true));
+            assert_eq!((rejected(), db.loads()), (10, 9));
+        }
+
         /// C9 P9: what is to be encrypted is not stored where there is no key, and that is counted; never in the clear.
         async fn nothing_is_stored_in_the_clear_that_was_to_be_encrypted(on: &On) {
             #[cache_read(key = "secret:<id>", encrypt = true, codec = json, skip(db))]

@@ -1,4 +1,4 @@
-//! What a function stores and for how long: lives, absences, failures, conditions, bypass, schema versions.
+//! What a function stores and for how long: lives, absences, conditions, bypass, schema versions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,11 +95,6 @@ mod kept {
     #[cache_read(key = "err:never:<id>", skip(db))]
     pub(super) async fn err_never(db: &Source, id: u64) -> Result<Row, Failed> {
         db.load(id).await
-    }
-
-    #[cache_read(key = "err:kept:<id>", ttl_err = "100s", skip(db))]
-    pub(super) async fn err_for_a_while(db: &Source, id: u64) -> Result<Option<Row>, Broken> {
-        db.try_find(id).await
     }
 
     #[cache_read(key = "if:<id>", cache_if = |row| row.version >= least, skip(db, least))]
@@ -336,18 +331,6 @@ mod shared {
             assert_eq!(db.loads(), 1);
             // Nobody waits for it.
             soon("its life is extended", async || about(left(cache, "lived:sliding").await, 100 * SECOND)).await;
-        }
-
-        /// C2: with `ttl_err` an `Err` is kept for a while, and can be invalidated.
-        #[ignore = "not on a shared backend yet: the guide says so"]
-        async fn a_failure_is_kept_where_asked(on: &On) {
-            let (cache, db) = (&on.cache, Source::new());
-            db.set_failing(true);
-            assert_eq!(kept::err_for_a_while(&db, 1).await, Err(Broken(1)));
-            assert_eq!(kept::err_for_a_while(&db, 1).await, Err(Broken(1)));
-            db.set_failing(false);
-            cache.invalidate("err:kept:1").await.unwrap();
-            assert_eq!(kept::err_for_a_while(&db, 1).await, Ok(Some(Row::fresh(1))));
         }
     }
 }

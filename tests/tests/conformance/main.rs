@@ -45,6 +45,7 @@ mod companion;
 mod contention;
 mod counter;
 mod direct;
+mod failure;
 mod flight;
 mod group;
 mod hostile;

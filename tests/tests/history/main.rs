@@ -13,7 +13,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_history-worker");
 
 /// One round. Longer runs are more rounds: each one has a server and a database of its own, and its history is checked at its
 /// end.
-const ROUND: Duration = Duration::from_secs(5);
+const ROUND: Duration = Duration::from_secs(4);
 
 /// Seeds of the short run.
 const SEEDS: [u64; 2] = [1, 2];

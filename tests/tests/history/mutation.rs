@@ -250,7 +250,6 @@ async fn a_process_that_dies_between_commit_and_invalidation_is_no_violation_wit
 
 /// N13
 #[tokio::test]
-#[ignore = "a shared backend keeps no marks yet"]
 async fn a_process_that_dies_between_commit_and_invalidation_leaves_nothing_stale_with_a_fence() {
     assert_eq!(run(Course::Crash("fenced"), None).await, Ok(()));
 }

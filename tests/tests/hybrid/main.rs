@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `copy` | what is kept in memory, for how long, and what a hit costs |
 //! | `reach` | how changes reach copies |
+//! | `fence` | marks of what is being written |
 //! | `silence` | links that are lost, half open, or hide what servers say |
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
 mod copy;
+mod fence;
 mod reach;
 mod silence;
 

@@ -140,7 +140,7 @@ async fn closing_delivers_what_was_kept_or_says_that_it_could_not() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 
     let pair = Pair::new().await;
-    pair.proxy.corrupt_answers_to("UNLINK", cache_tests::redis::Corrupt::Reset, 2);
+    pair.proxy.corrupt_answers_to("EVAL", cache_tests::redis::Corrupt::Reset, 2);
     write(&pair.a, 1).await;
     pair.a.cache.close().await.unwrap();
     assert_eq!(row(&pair.b, 1).await.version, 1);

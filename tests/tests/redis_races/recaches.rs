@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cache_tests::redis::{Corrupt, Proxy};
+use cache_tests::redis::Server;
 
-use super::fleet::{Fleet, Gate, Place, Row, builder, ended, server, soon, within};
+use super::fleet::{Fleet, Gate, Place, Row, builder, ended, soon, within};
 use super::*;
 
 #[cache_write(cache = at.cache, tags = ["group:<id>"], recache = [tagged(at, id)])]
@@ -139,12 +139,14 @@ async fn a_recached_value_is_a_hit_everywhere() {
 async fn a_recache_is_stored_while_an_invalidation_waits() {
     let writes: [(&str, Read, Write); 2] =
         [("one", read_tagged, recache_alone), ("batch", read_batch, recache_of_batch_alone)];
+    let server: &'static Server = Box::leak(Box::new(Server::options().user("b on >secret ~* &* +@all").start().await));
     for (what, read, write) in writes {
-        let Fleet { a, source, prefix, .. } = &Fleet::new().await;
-        let proxy = Proxy::start(server().await.addr());
-        let b = Place::new(builder(&proxy.url(), prefix).build().await.unwrap(), source);
+        server.command(&["ACL", "SETUSER", "b", "+@all"]).await;
+        let Fleet { a, source, prefix, .. } = &Fleet::on(server).await;
+        let b = Place::new(builder(&server.url_as("b", "secret"), prefix).build().await.unwrap(), source);
         assert_eq!(read(Arc::clone(a), 1).await.version, 0);
-        proxy.corrupt_answers_to("UNLINK", Corrupt::error("BUSY"), u64::MAX);
+        // Only invalidations need it.
+        server.command(&["ACL", "SETUSER", "b", "-getrange"]).await;
         b.cache.invalidate("something").await.unwrap_err();
         assert_eq!(b.cache.stats().undelivered_total, 1);
         within(what, write(Arc::clone(&b), 1)).await;

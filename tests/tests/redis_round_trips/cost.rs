@@ -245,7 +245,7 @@ async fn an_invalidation_is_one_round_trip_whatever_it_covers() {
                 }
             };
             let cost = meter.cost(fill, async |at, id| invalidate(at, id).await).await;
-            assert_eq!((cost.trips, cost.commands), (1, only("UNLINK")), "{what}, {covered} entries");
+            assert_eq!((cost.trips, cost.commands), (1, only("EVAL")), "{what}, {covered} entries");
         }
     }
 }

@@ -21,7 +21,7 @@ fn entry(wire: &Wire<'_>, head: &Head<'_>) -> Image {
     pack(wire, head, matches!(head.outcome, Outcome::Some | Outcome::Err).then_some(&value)).unwrap()
 }
 
-const KINDS: [(&str, Codec, Option<u64>, Outcome, &str); 7] = [
+const KINDS: [(&str, Codec, Option<u64>, Outcome, &str); 8] = [
     (
         "bincode",
         Codec::Bincode,
@@ -56,6 +56,13 @@ const KINDS: [(&str, Codec, Option<u64>, Outcome, &str); 7] = [
         None,
         Outcome::Err,
         "cac4e501060300000000000000e1d257d5850ed87780d095ffbc31e0f7a7ffbc31dc0b02107376633a76313a743a757365723a343201010101010101010101010101010101087376633a76313a2a0202020202020202020202020202020223fbe8031f41646120416461204164612041646120416461204164612041646120416461a87acb40",
+    ),
+    (
+        "error as json",
+        Codec::Json,
+        None,
+        Outcome::Err,
+        "cac4e5010a0300000000000000e1d257d5850ed87780d095ffbc31e0f7a7ffbc31dc0b02107376633a76313a743a757365723a343201010101010101010101010101010101087376633a76313a2a02020202020202020202020202020202285b313030302c2241646120416461204164612041646120416461204164612041646120416461225d5ade8dea",
     ),
     (
         "none",

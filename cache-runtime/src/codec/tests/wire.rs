@@ -77,6 +77,7 @@ fn an_error_has_a_value_and_nothing_and_a_hint_have_none() {
         let wire = wire(codec);
         let image = pack(&wire, &head(Outcome::Err), Some(&"no such user".to_owned())).unwrap();
         assert_eq!(parse(&image).unwrap().head.outcome, Outcome::Err);
+        assert_eq!(image.plain, None, "{codec}: other programs would take it for the value");
         assert_eq!(read(&wire, &image), Ok("no such user".to_owned()));
         for outcome in [Outcome::None, Outcome::Hint] {
             let image = pack::<User>(&wire, &head(outcome), None).unwrap();

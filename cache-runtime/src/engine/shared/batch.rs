@@ -63,7 +63,7 @@ impl Call<'_> {
         let mut seen = seen.into_iter();
         for (wanted, mut want) in wanted.into_iter().zip(wants.drain(..)) {
             let seen = seen.next();
-            match self.served(core, shared, &want, seen.as_ref(), shape) {
+            match self.served(core, shared, &mut want, seen.as_ref(), shape) {
                 Some(ret) => found.push((wanted.index, Ok(ret))),
                 None => {
                     seen.iter().for_each(|seen| want.learn(shared, seen));
@@ -76,8 +76,8 @@ impl Call<'_> {
         }
         // In the order of their keys, so that batches cannot wait for one another in a circle.
         let mut led = Vec::new();
-        for (wanted, want) in missing {
-            match self.settled(core, shared, mode, &wanted, &want, shape, reachable, &mut patience).await {
+        for (wanted, mut want) in missing {
+            match self.settled(core, shared, mode, &wanted, &mut want, shape, reachable, &mut patience).await {
                 Turn::Done(ret) => found.push((wanted.index, Ok(ret))),
                 Turn::Lead(lead) => led.push(Led { wanted, want, lead }),
                 Turn::Alone | Turn::Again => found.push(alone(wanted)),
@@ -86,19 +86,20 @@ impl Call<'_> {
         if led.is_empty() {
             return found;
         }
-        let acquired = if reachable { self.acquired(shared, mode, &led, shape, &mut patience).await } else { Ok(None) };
+        let acquired =
+            if reachable { self.acquired(shared, mode, &mut led, shape, &mut patience).await } else { Ok(None) };
         let mut acquired = acquired.unwrap_or_else(|error| {
             self.failed(&error);
             None
         });
         let acquired = acquired.iter_mut().flat_map(|acquired| acquired.drain(..).map(Some));
-        for (Led { wanted, want, lead }, acquired) in
+        for (Led { wanted, mut want, lead }, acquired) in
             led.into_iter().zip(acquired.chain(std::iter::repeat_with(|| None)))
         {
             let template = wanted.key.template();
             if let Some(acquired) = &acquired
                 && mode == Mode::Read
-                && let Some(stored) = self.decode(shared, &want, &acquired.seen, shape.handling())
+                && let Some(stored) = self.decode(shared, &mut want, &acquired.seen, shape)
                 && let Some(ret) = shape.revive(stored.clone())
             {
                 lead.found(stored);
@@ -126,7 +127,7 @@ impl Call<'_> {
         shared: &Arc<Shared>,
         mode: Mode,
         wanted: &Wanted,
-        want: &Want,
+        want: &mut Want,
         shape: S,
         reachable: bool,
         patience: &mut Patience,
@@ -149,7 +150,7 @@ impl Call<'_> {
         &self,
         shared: &Arc<Shared>,
         mode: Mode,
-        led: &[Led],
+        led: &mut [Led],
         shape: S,
         patience: &mut Patience,
     ) -> Result<Option<Vec<Acquired>>, Error> {
@@ -159,18 +160,23 @@ impl Call<'_> {
         loop {
             led.iter().for_each(|led| led.lead.look());
             let acquired = shared.acquire(&wants, options.lock_ttl, mode == Mode::Refresh).await?;
-            let blocked = acquired.iter().zip(&wants).find(|(acquired, want)| {
-                acquired.hold.is_none() && self.decode(shared, want, &acquired.seen, shape.handling()).is_none()
+            let blocked = acquired.iter().zip(&mut *led).find_map(|(acquired, led)| {
+                let found = acquired.hold.is_some()
+                    || acquired.is_fenced()
+                    || self.decode(shared, &mut led.want, &acquired.seen, shape).is_some();
+                (!found).then(|| Arc::clone(&led.want.name.lease))
             });
-            let Some((_, want)) = blocked.filter(|_| options.lock && mode == Mode::Read && !patience.is_over()) else {
+            let Some(lease) = blocked.filter(|_| options.lock && mode == Mode::Read && !patience.is_over()) else {
                 return Ok(Some(acquired));
             };
-            let lease = &want.name.lease;
             drop(acquired);
             match &mut listening {
-                Some((of, listener)) if of == lease => woken(listener.as_mut(), patience).await,
+                Some((of, listener)) if *of == lease => woken(listener.as_mut(), patience).await,
                 // Listen, then look once more: what ended before the first is seen by the second.
-                other => *other = Some((Arc::clone(lease), shared.store.listen(lease).await?)),
+                other => {
+                    let listener = shared.store.listen(&lease).await?;
+                    *other = Some((lease, listener));
+                }
             }
         }
     }

@@ -106,7 +106,7 @@ impl Direct<'_> {
     }
 
     fn value<V: Storable>(&self, want: &Want, seen: &Seen) -> Option<Arc<V>> {
-        match self.call.decode(self.shared, want, seen, Handling::<V>::STORABLE)? {
+        match self.call.decode_value(self.shared, want, seen, Handling::<V>::STORABLE)? {
             Stored::Some(value) => value.downcast::<V>().ok(),
             Stored::None | Stored::Err(_) => None,
         }
@@ -120,7 +120,7 @@ impl Direct<'_> {
     ) -> Result<Option<Arc<V>>, Error> {
         let want = self.want(key);
         let seen = self.look(&want).await?;
-        Ok(match self.call.decode(self.shared, &want, &seen, handling) {
+        Ok(match self.call.decode_value(self.shared, &want, &seen, handling) {
             Some(Stored::Some(value)) => value.downcast::<V>().ok(),
             _ => None,
         })
@@ -423,7 +423,7 @@ impl Direct<'_> {
     pub(crate) async fn delete_match(&self, pattern: &Pattern) -> Result<u64, Error> {
         let mut what = Invalidation::default();
         self.shared.push_pattern(self.call.tenant(), pattern, &mut what);
-        self.shared.invalidate(what).await
+        Ok(self.shared.invalidate(what).await?.found)
     }
 
     /// Makes everything under these tags invalid, and drops the entries of that name. One round trip.

@@ -12,6 +12,7 @@ use crate::engine::core::Core;
 use crate::engine::name::Covers;
 use crate::engine::sink::Texts;
 use crate::envelope::{Head, Outcome};
+use crate::error::{Error, ErrorKind};
 use crate::policy::{Jitter, Lifetime};
 use crate::report;
 use crate::sabotage::{self, Mutation};
@@ -19,9 +20,9 @@ use crate::shape::Handling;
 use crate::store::{Image, Life, Name, Nonce, Op};
 
 /// What a load came to.
-pub(crate) struct Ending<'e, V: 'static> {
-    /// `Some`: a value; `None`: an absent one. A failure is not stored on a shared backend.
-    pub(crate) value: Result<Option<&'e V>, Failed>,
+pub(crate) struct Ending<'e, V: 'static, E> {
+    /// `Some`: a value; `None`: an absent one; or the function's error.
+    pub(crate) value: Result<Option<&'e V>, &'e E>,
     pub(crate) life: Option<Lifetime>,
     pub(crate) cost: Nanos,
     pub(crate) template: u64,
@@ -30,11 +31,9 @@ pub(crate) struct Ending<'e, V: 'static> {
     /// Tags that only the value tells.
     pub(crate) late: Texts,
     pub(crate) handling: &'static Handling<V>,
+    /// `None`: errors of this type are not kept on a shared backend.
+    pub(crate) errors: Option<Handling<E>>,
 }
-
-/// The function failed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Failed;
 
 /// What is to be sent for one ending.
 #[derive(Debug)]
@@ -49,7 +48,7 @@ pub(crate) struct Fill {
 
 impl Call<'_> {
     /// What is to be sent for one ending.
-    pub(crate) fn fill<V>(&self, core: &Core, grant: Grant, ending: Ending<'_, V>) -> Fill {
+    pub(crate) fn fill<V, E>(&self, core: &Core, grant: Grant, ending: Ending<'_, V, E>) -> Fill {
         let shared = Arc::clone(&grant.shared);
         let counters = &core.function(self.site).counters;
         let (late, unknown) = late_cells(&shared, self, &grant, &ending.late);
@@ -58,7 +57,7 @@ impl Call<'_> {
         let give_back = hold.release();
         let life = ending.life.unwrap_or(self.site.options.life);
         let lifetime = lifetime(core, life, self.site.options.jitter);
-        let (Ok(value), true, Some(ttl)) = (ending.value, ending.wanted, lifetime) else {
+        let (true, Some(ttl)) = (ending.wanted, lifetime) else {
             if ending.value.is_ok() {
                 counters.unstored.increment();
                 if fill.grant.refresh {
@@ -78,15 +77,16 @@ impl Call<'_> {
                 cells.push(cell.clone());
             }
         }
-        let (outcome, value) = match (unknown.is_empty(), value) {
+        let outcome = match (unknown.is_empty(), ending.value) {
             // Their cells were not read before the load. The next one reads them, since it finds their names.
             (false, _) => {
                 cells = unknown.into_iter().chain(late).map(|name| (name, Nonce::default())).collect();
                 counters.unstored.increment();
-                (Outcome::Hint, None)
+                Outcome::Hint
             }
-            (true, Some(value)) => (Outcome::Some, Some(value)),
-            (true, None) => (Outcome::None, None),
+            (true, Ok(Some(_))) => Outcome::Some,
+            (true, Ok(None)) => Outcome::None,
+            (true, Err(_)) => Outcome::Err,
         };
         let late: Vec<Name> = cells
             .iter()
@@ -103,12 +103,23 @@ impl Call<'_> {
             cells: cells.iter().map(|(name, nonce)| (std::borrow::Cow::Borrowed(&**name), *nonce)).collect(),
         };
         let wire = shared.wire(self.site, &fill.grant.want.name);
-        let image = match (ending.handling.pack)(&wire, &head, value) {
+        let image = match (outcome, ending.value, ending.errors) {
+            (Outcome::Err, Err(error), Some(errors)) => (errors.pack)(&wire, &head, Some(error)),
+            (Outcome::Err, ..) => Err(Error::new(
+                ErrorKind::Unsupported,
+                "`ttl_err` on a shared backend needs an error that is `Serialize + DeserializeOwned`",
+            )),
+            (Outcome::Some, Ok(value), _) => (ending.handling.pack)(&wire, &head, value),
+            _ => (ending.handling.pack)(&wire, &head, None),
+        };
+        let image = match image {
             Ok(image) => image,
             Err(error) => {
                 counters.unstored.increment();
                 let function = self.site.name;
-                report::warn("a value cannot be stored", &format_args!("`{function}`: {error}"));
+                let cause =
+                    if outcome == Outcome::Err { "an error cannot be kept" } else { "a value cannot be stored" };
+                report::warn(cause, &format_args!("`{function}`: {error}"));
                 fill.ops.push(give_back);
                 return fill;
             }

@@ -9,7 +9,7 @@ use super::look::{Seen, Want};
 use super::{CELL_TTL, Shared};
 use crate::clock::{after, alive_now, wall_ms};
 use crate::error::Error;
-use crate::store::{Name, Nonce, Op, SharedSnapshot};
+use crate::store::{FENCED, MARK, Name, Nonce, Op, SharedSnapshot};
 use crate::timer::Sleep;
 
 /// A lease that this process may hold. Dropping it gives it back, whatever became of its load.
@@ -88,17 +88,18 @@ pub(super) struct Acquired {
 }
 
 impl Acquired {
-    pub(super) fn into_grant(self, shared: &Arc<Shared>, want: Want, refresh: bool) -> Grant {
+    /// Whether a writer is at work on what is read: nothing is stored, and nobody is worth waiting for.
+    pub(super) fn is_fenced(&self) -> bool {
+        let held = self.holder.as_ref().is_some_and(|holder| holder.starts_with(MARK));
+        held || self.cells.iter().any(|(_, nonce)| *nonce == FENCED)
+    }
+
+    pub(super) fn into_grant(mut self, shared: &Arc<Shared>, want: Want, refresh: bool) -> Grant {
+        let is_fenced = self.is_fenced();
+        let hold = self.hold.take().filter(|_| !is_fenced);
         let snapshot =
             SharedSnapshot { lease: Arc::clone(&want.name.lease), holder: self.holder, cells: self.cells.clone() };
-        Grant {
-            shared: Arc::clone(shared),
-            want,
-            hold: self.hold,
-            cells: self.cells,
-            snapshot: Arc::new(snapshot),
-            refresh,
-        }
+        Grant { shared: Arc::clone(shared), want, hold, cells: self.cells, snapshot: Arc::new(snapshot), refresh }
     }
 }
 
@@ -201,12 +202,20 @@ pub(crate) async fn renewing<F: Future>(grants: Vec<&Grant>, ttl: Duration, body
             let _ = store.run(held.iter().map(renew).collect()).await;
         }
     };
+    alongside(body, renewal).await
+}
+
+/// Runs a body, and beside it, while it is polled, what never ends.
+pub(super) async fn alongside<F: Future>(
+    body: F,
+    renewal: impl Future<Output = std::convert::Infallible>,
+) -> F::Output {
     let (mut body, mut renewal) = (pin!(body), pin!(renewal));
     std::future::poll_fn(|cx| {
         if let Poll::Ready(ret) = body.as_mut().poll(cx) {
             return Poll::Ready(ret);
         }
-        let _: Poll<std::convert::Infallible> = renewal.as_mut().poll(cx);
+        let _ = renewal.as_mut().poll(cx);
         Poll::Pending
     })
     .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Shared;
 use super::near::{Near, Pending};
 use crate::clock::wall_ms;
-use crate::codec::Codec;
+use crate::codec::{Codec, Wire};
 use crate::engine::call::Call;
 use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
@@ -13,10 +13,10 @@ use crate::engine::sink::Early;
 use crate::envelope::{Envelope, Outcome, Reject};
 use crate::error::Error;
 use crate::key::KeyWriter;
-use crate::record::Stored;
+use crate::record::{Erased, Stored};
 use crate::report;
 use crate::sabotage::{self, Mutation};
-use crate::shape::Handling;
+use crate::shape::{Cached, Handling};
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
 /// Where an entry's envelope is looked for.
@@ -44,6 +44,8 @@ pub(super) struct Want {
     pub(super) noted: Vec<Name>,
     /// Whether memory is to have a copy of it.
     pub(super) copied: bool,
+    /// Whether what lies there was counted as unusable: a call looks more than once.
+    rejected: bool,
 }
 
 /// What a look-up found under one name.
@@ -76,6 +78,14 @@ pub(super) enum Verdict<'e> {
     Unusable(Reject),
 }
 
+/// Why an entry that is there is a miss.
+#[derive(Debug)]
+enum Rejected {
+    Bytes(Reject),
+    /// It is another template's.
+    Template,
+}
+
 impl Want {
     /// The entry of a call that knows what it depends on.
     pub(super) fn of(shared: &Shared, call: &Call<'_>, key: &KeyWriter, early: &Early) -> Self {
@@ -91,8 +101,8 @@ impl Want {
         let wire = shared.wire(call.site, &name);
         let form = if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole };
         let own = shared.function_cell(tenant, call.site);
-        let copied = shared.copies(call.site);
-        let mut want = Self { name, template: key.template(), form, required, own, noted: Vec::new(), copied };
+        let (template, noted, copied) = (key.template(), Vec::new(), shared.copies(call.site));
+        let mut want = Self { name, template, form, required, own, noted, copied, rejected: false };
         // Of tags that only the value tells, and of an entry that somebody else stored.
         want.remember(shared);
         want
@@ -109,6 +119,7 @@ impl Want {
             own: None,
             noted: Vec::new(),
             copied: false,
+            rejected: false,
         };
         want.remember(shared);
         want
@@ -283,49 +294,71 @@ impl Shared {
 }
 
 impl Call<'_> {
-    /// The value of an entry that may be served, typed.
-    pub(super) fn decode<V: Send + Sync + 'static>(
+    /// What a function stored that may be served: a value, that there is none, or an error that it keeps.
+    pub(super) fn decode<S: Cached>(&self, shared: &Shared, want: &mut Want, seen: &Seen, shape: S) -> Option<Stored> {
+        let errors = |wire: &Wire<'_>, envelope: &Envelope<'_>| match shape.errors() {
+            Some(errors) => (errors.unpack)(wire, envelope).map(|error| shape.share(&error)),
+            None => Ok(None),
+        };
+        self.decode_as(shared, want, seen, shape.handling(), errors).unwrap_or_else(|rejected| {
+            if !std::mem::replace(&mut want.rejected, true) {
+                self.rejected(rejected);
+            }
+            None
+        })
+    }
+
+    /// The value of an entry that may be served, for who wants no errors.
+    pub(super) fn decode_value<V: Send + Sync + 'static>(
         &self,
         shared: &Shared,
         want: &Want,
         seen: &Seen,
         handling: &Handling<V>,
     ) -> Option<Stored> {
+        self.decode_as(shared, want, seen, handling, |_, _| Ok(None)).unwrap_or_else(|rejected| {
+            self.rejected(rejected);
+            None
+        })
+    }
+
+    fn decode_as<V: Send + Sync + 'static>(
+        &self,
+        shared: &Shared,
+        want: &Want,
+        seen: &Seen,
+        handling: &Handling<V>,
+        error: impl FnOnce(&Wire<'_>, &Envelope<'_>) -> Result<Option<Erased>, Reject>,
+    ) -> Result<Option<Stored>, Rejected> {
         let envelope = match seen.judge(want, wall_ms()) {
             Verdict::Live(envelope) => envelope,
-            Verdict::Unusable(reject) => {
-                self.rejected(reject);
-                return None;
-            }
-            Verdict::Other => {
-                // Two functions on one key take turns: counted, and not said each time.
-                self.function().inspect(|function| function.counters.rejected.increment());
-                return None;
-            }
-            Verdict::Missing | Verdict::Dead | Verdict::Ask(_) => return None,
+            Verdict::Unusable(reject) => return Err(Rejected::Bytes(reject)),
+            Verdict::Other => return Err(Rejected::Template),
+            Verdict::Missing | Verdict::Dead | Verdict::Ask(_) => return Ok(None),
         };
         let mut wire = shared.wire(self.site, &want.name);
         if std::ptr::eq(self.site, &raw const DIRECT) {
             // A direct call reads what any function stored; its decoder is one of ours, whichever it is.
             wire.codec = envelope.codec.unwrap_or(wire.codec);
         }
-        let read = match envelope.head.outcome {
+        match envelope.head.outcome {
             Outcome::Some => (handling.unpack)(&wire, &envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
             Outcome::None => crate::codec::verify(&wire, &envelope).map(|()| Some(Stored::None)),
-            Outcome::Err | Outcome::Hint => Ok(None),
-        };
-        read.unwrap_or_else(|reject| {
-            self.rejected(reject);
-            None
-        })
+            Outcome::Err => error(&wire, &envelope).map(|error| error.map(Stored::Err)),
+            Outcome::Hint => Ok(None),
+        }
+        .map_err(Rejected::Bytes)
     }
 
-    /// Counts bytes that could not be used. What another version of the program stored is expected; the rest is said.
-    pub(super) fn rejected(&self, reject: Reject) {
+    /// Counts an entry that could not be used. What another version of the program stored is expected, and so is that two
+    /// functions on one key take turns; the rest is said.
+    fn rejected(&self, rejected: Rejected) {
         if let Some(function) = self.function() {
             function.counters.rejected.increment();
         }
-        if reject != Reject::Shape {
+        if let Rejected::Bytes(reject) = rejected
+            && reject != Reject::Shape
+        {
             let function = self.site.name;
             report::warn("an entry cannot be used", &format_args!("`{function}`: {reject}"));
         }

@@ -10,10 +10,12 @@
 //! | `grant` | the right to fill an entry: lease, nonces, renewal |
 //! | `fill` | a load's end |
 //! | `write` | invalidation and write-through |
+//! | `fence` | marks of what is being written |
 //! | `direct` | what `Cache`'s own methods do |
 
 mod batch;
 pub(crate) mod direct;
+pub(crate) mod fence;
 pub(crate) mod fill;
 mod grant;
 mod look;
@@ -52,8 +54,10 @@ pub(super) const CELL_TTL: Duration = Duration::from_secs(3600);
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn SharedStore>,
     pub(crate) outbox: Arc<Outbox>,
-    /// What decides whether copies in memory may be served; `None`: there are none.
+    /// What decides whether copies in memory may be served; `None`: this process has none.
     pub(crate) l1: Option<Arc<L1>>,
+    /// δ: how long a copy in the memory of any process may be served unheard of.
+    lease: Duration,
     pub(super) background: Arc<Background>,
     /// `svc:v1:`
     pub(super) prefix: Box<[u8]>,
@@ -82,6 +86,7 @@ impl Shared {
     pub(crate) fn new(
         store: Arc<dyn SharedStore>,
         l1: Option<(Arc<L1>, Duration)>,
+        lease: Duration,
         background: Arc<Background>,
         prefix: &[u8],
         namespace: Option<&str>,
@@ -99,12 +104,18 @@ impl Shared {
             outbox: Arc::new(Outbox::new(Arc::clone(&store), all, l1.clone())),
             store,
             l1,
+            lease,
             background,
             prefix: prefix.into(),
             namespace: namespace.map(|name| name.as_bytes().into()),
             bytes,
             notes: notes::Notes::default(),
         })
+    }
+
+    /// δ: how long a copy in the memory of any process may be served unheard of.
+    fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// The way in which a function's values become bytes under a name.
@@ -120,7 +131,7 @@ impl Shared {
     }
 
     /// The name of a cell.
-    pub(super) fn cell(&self, covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Name {
+    pub(crate) fn cell(&self, covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Name {
         names::cell(&self.prefix, covers, tenant, text)
     }
 

@@ -73,7 +73,7 @@ impl Call<'_> {
             } else if mode == Mode::Read {
                 match shared.look(std::slice::from_ref(&want), wall_ms()).await {
                     Ok(seen) => {
-                        if let Some(ret) = self.served(core, shared, &want, seen.first(), shape) {
+                        if let Some(ret) = self.served(core, shared, &mut want, seen.first(), shape) {
                             return Ok(Step::Done(ret));
                         }
                         seen.iter().for_each(|seen| want.learn(shared, seen));
@@ -146,12 +146,12 @@ impl Call<'_> {
         &self,
         core: &Core,
         shared: &Shared,
-        want: &Want,
+        want: &mut Want,
         seen: Option<&Seen>,
         shape: S,
     ) -> Option<S::Ret> {
         let seen = seen?;
-        let stored = self.decode(shared, want, seen, shape.handling())?;
+        let stored = self.decode(shared, want, seen, shape)?;
         self.copy(core, want, seen, &stored);
         let ret = shape.revive(stored)?;
         if self.site.options.sliding {
@@ -265,11 +265,12 @@ impl Call<'_> {
             let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
             if !refresh
                 && Shared::is_live(&acquired.seen, want)
-                && let Some(stored) = self.decode(shared, want, &acquired.seen, shape.handling())
+                && let Some(stored) = self.decode(shared, want, &acquired.seen, shape)
             {
                 return Ok(Err(stored));
             }
-            if acquired.hold.is_some() || refresh || !options.lock || patience.is_over() {
+            let waits = options.lock && !refresh && !acquired.is_fenced();
+            if acquired.hold.is_some() || !waits || patience.is_over() {
                 return Ok(Ok(self.grant(shared, want, acquired, refresh)));
             }
             want.learn(shared, &acquired.seen);
@@ -281,7 +282,7 @@ impl Call<'_> {
             woken(listener.as_mut(), patience).await;
             lead.look();
             let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
-            if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape.handling())) {
+            if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape)) {
                 return Ok(Err(stored));
             }
         }

@@ -24,9 +24,9 @@ use crate::engine::sink::{Tags, Texts};
 use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::key::Pattern;
-use crate::outbox::{Invalidation, Meant, Sweep};
+use crate::outbox::{Delivered, Invalidation, Meant, Sweep};
 use crate::sabotage::{self, Mutation};
-use crate::store::{Image, Life, Name, Nonce, Op, Reply};
+use crate::store::{FENCED, Image, Life, Name, Nonce, Op, Reply};
 use crate::tenant::Tenant;
 
 /// What a call is told that has to go past the backend for an invalidation that did not reach it.
@@ -42,6 +42,11 @@ impl Shared {
         if !sabotage::is(Mutation::LeaseSurvives) {
             into.names.push(name.lease);
         }
+    }
+
+    /// The name of an entry's lease.
+    pub(crate) fn lease_name(&self, physical: &[u8]) -> Name {
+        names::entry(&self.prefix, physical).lease
     }
 
     /// Adds a cell.
@@ -67,7 +72,7 @@ impl Shared {
     }
 
     /// Delivers an invalidation, or keeps it and fails.
-    pub(crate) async fn invalidate(self: &Arc<Self>, mut what: Invalidation) -> Result<u64, Error> {
+    pub(crate) async fn invalidate(self: &Arc<Self>, mut what: Invalidation) -> Result<Delivered, Error> {
         self.complete(&mut what);
         self.outbox.send(what, &self.background).await
     }
@@ -156,6 +161,8 @@ impl<V> SharedClaims<V> {
             let cells: Vec<Name> = claim.want.cells().cloned().collect();
             for cell in cells {
                 match next().and_then(Reply::nonce) {
+                    // Of a cell that is being written nothing is known: the entry is only invalidated.
+                    Ok(FENCED) => {}
                     Ok(nonce) => claim.cells.push((cell, nonce)),
                     Err(error) => failed = Some(error),
                 }
@@ -172,8 +179,9 @@ impl<V> SharedClaims<V> {
 }
 
 impl<V: Send + Sync + 'static> SharedClaims<V> {
-    /// Stores `value` in the course of the writer's invalidation. `None`: the value is absent.
-    pub(crate) async fn redeem(mut self, value: Option<&Arc<V>>, mut what: Invalidation) -> Result<(), Error> {
+    /// Stores `value` in the course of the writer's invalidation. `None`: the value is absent. Returns whether all marks were
+    /// there that were removed.
+    pub(crate) async fn redeem(mut self, value: Option<&Arc<V>>, mut what: Invalidation) -> Result<bool, Error> {
         let shared = Arc::clone(&self.shared);
         // Dropped on the way, everything becomes invalid.
         let mut all = what.clone();
@@ -208,7 +216,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         shared.complete(&mut what);
         let swaps = swaps(&mut keep, &mut what);
         let swapped = shared.swap(&swaps).await;
-        let delivered = shared.outbox.send(what, &shared.background).await.map(drop);
+        let delivered = shared.outbox.send(what, &shared.background).await.map(|delivered| delivered.marked);
         let mut dropped = Invalidation::default();
         // A write-through that is named after its body must not come after this one as if nothing had happened.
         let mut ops = vec![Op::Drop(vec![shared.any()])];
@@ -268,7 +276,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         if !dropped.names.is_empty() {
             let dropped = shared.invalidate(dropped).await;
             parcel.arrived();
-            return delivered.and(dropped.map(drop));
+            return dropped.and(delivered);
         }
         parcel.arrived();
         delivered
@@ -305,7 +313,12 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         let mut nonce = || replies.next().and_then(Result::ok);
         let mut read = Vec::new();
         for name in unread {
-            read.extend(nonce().and_then(|reply| reply.nonce().ok()).map(|nonce| (name, nonce)));
+            read.extend(
+                nonce()
+                    .and_then(|reply| reply.nonce().ok())
+                    .filter(|nonce| *nonce != FENCED)
+                    .map(|nonce| (name, nonce)),
+            );
         }
         for claim in &mut new {
             let got = nonce().is_some_and(|reply| reply.flag().unwrap_or(false));
@@ -314,7 +327,8 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
             }
             let cells: Vec<Name> = claim.want.cells().cloned().collect();
             for cell in cells {
-                claim.cells.extend(nonce().and_then(|reply| reply.nonce().ok()).map(|nonce| (cell, nonce)));
+                let nonce = nonce().and_then(|reply| reply.nonce().ok()).filter(|nonce| *nonce != FENCED);
+                claim.cells.extend(nonce.map(|nonce| (cell, nonce)));
             }
         }
         if unchanged {

@@ -6,7 +6,7 @@ use super::server::{Redisd, name, one, server, until};
 use crate::error::{Error, ErrorKind};
 use crate::redis::{Connect, Redis, open};
 use crate::server::{Server, Topology};
-use crate::store::{Cursor, EntryName, Image, Life, Op, Reply, SharedStore};
+use crate::store::{Cursor, EntryName, FENCED, Image, Life, Op, Reply, SharedStore};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -54,7 +54,11 @@ async fn everything(redis: &Redis) -> Result<(), Error> {
         Op::Ensure { cell: cell.clone(), fresh: [1; 16], ttl: None },
         Op::Swap { cell: cell.clone(), seen: [1; 16], fresh: [2; 16], ttl: Some(MINUTE) },
         Op::Swap { cell: cell.clone(), seen: [1; 16], fresh: [2; 16], ttl: None },
-        Op::Drop(vec![cell]),
+        Op::Drop(vec![cell.clone()]),
+        Op::Mark { name: cell.clone(), writer: [3; 16], ttl: MINUTE },
+        Op::Mark { name: cell.clone(), writer: [3; 16], ttl: MINUTE },
+        Op::Ensure { cell: cell.clone(), fresh: [4; 16], ttl: Some(MINUTE) },
+        Op::Unmark { name: cell, writer: [3; 16] },
     ];
     let replies: Vec<Reply> = redis.run(ops).await.into_iter().collect::<Result<_, _>>()?;
     for (n, reply) in replies.into_iter().enumerate() {
@@ -63,7 +67,8 @@ async fn everything(redis: &Redis) -> Result<(), Error> {
             7 => reply == Reply::Bytes(Some(b"e".to_vec())),
             8 => reply == Reply::Bytes(Some(b"2".to_vec())),
             10 => reply == Reply::Bytes(None),
-            16 | 20 => reply == Reply::Flag(false),
+            16 | 20 | 22 => reply == Reply::Flag(false),
+            24 => reply == Reply::Nonce(FENCED),
             _ => !matches!(reply, Reply::Flag(false)),
         };
         assert!(expected, "op {n}: {reply:?}");

@@ -58,4 +58,17 @@ struct Point {
     y: u32,
 }
 
+struct Nothing;
+
+#[cache_read(key = "x:<a>")]
+async fn neither_storable_nor_clone(a: u64) -> Option<Nothing> {
+    let _ = a;
+    None
+}
+
+#[cache_read(key = "x:<id>", each(id in ids))]
+async fn nothing_of_each(ids: Vec<u64>) -> Vec<Option<Nothing>> {
+    ids.into_iter().map(|_| None).collect()
+}
+
 fn main() {}
