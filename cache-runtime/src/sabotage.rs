@@ -31,6 +31,12 @@ pub(crate) enum Mutation {
     LateMark,
     /// What this process changes is known to its copies only when the server tells.
     OwnUntold,
+    /// A fence invalidates before the body, and marks nothing.
+    NoMark,
+    /// A writer that ends removes the marks of all writers.
+    AllMarks,
+    /// A fenced write does not wait for the copies of other processes.
+    NoSettling,
 }
 
 /// Whether this bug was planted.
@@ -74,6 +80,9 @@ fn named(name: &str) -> Mutation {
         "deaf-to-pushes" => Mutation::DeafToPushes,
         "late-mark" => Mutation::LateMark,
         "own-untold" => Mutation::OwnUntold,
+        "no-mark" => Mutation::NoMark,
+        "all-marks" => Mutation::AllMarks,
+        "no-settling" => Mutation::NoSettling,
         _ => panic!("CACHE_SABOTAGE names no planted bug: {name}"),
     }
 }

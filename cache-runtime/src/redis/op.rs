@@ -109,6 +109,7 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command.arg(&writer[..]).arg(ms(*ttl));
             command
         }
+        Op::Unmark { name, .. } if sabotage::is(Mutation::AllMarks) => plain("UNLINK", name),
         Op::Unmark { name, writer } => {
             let mut command = eval(script::MARK, &[name]);
             command.arg(&writer[..]).arg("");

@@ -49,14 +49,17 @@ impl Backend {
         }
     }
 
-    /// How long an L1 may go on serving after an invalidation was acknowledged (`l1_lease`). Shorter than most faults.
+    /// How long an L1 may go on serving after an invalidation was acknowledged.
     fn delta(self) -> Nanos {
         match self {
             Self::Redis => 0,
-            Self::Hybrid => 300_000_000,
+            Self::Hybrid => L1_LEASE,
         }
     }
 }
+
+/// `l1_lease` of all processes: shorter than most faults. A fenced write waits for it on any shared backend.
+const L1_LEASE: Nanos = 300_000_000;
 
 /// Nothing that works takes this long, however busy the machine is.
 const LONG: Duration = Duration::from_secs(60);
@@ -126,7 +129,7 @@ impl Fleet {
         let open = json!({
             "url": url,
             "number": number,
-            "delta_ms": self.backend.delta() / 1_000_000,
+            "l1_lease_ms": L1_LEASE / 1_000_000,
             "rows": self.folder.path().join("rows.db"),
             "log": log(self.folder.path(), number),
         });

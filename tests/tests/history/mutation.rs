@@ -103,13 +103,15 @@ enum Course {
     JoinAfterWrite,
     /// The writer dies between its commit and its invalidation.
     Crash(&'static str),
+    /// The same, while another write of the row begins and ends.
+    CrashBesideWrite(&'static str),
     /// The writer is cut off.
     Outage,
     /// The reader has a copy in memory when another process writes.
     WriteAfterCopy,
     /// The same, and nothing arrives in the reader any more.
-    HalfOpenAfterCopy,
-    /// The same, after the server has lost everything, its memory of whom to tell included.
+    HalfOpenAfterCopy(&'static str),
+    /// As without half-open connections, after the server has lost everything, its memory of whom to tell included.
     Flush,
     /// The reader was cut off before it made its copy.
     WriteAfterReconnect,
@@ -120,9 +122,11 @@ enum Course {
 impl Course {
     fn backend(self) -> Backend {
         match self {
-            Self::WriteAfterCopy | Self::HalfOpenAfterCopy | Self::Flush | Self::WriteAfterReconnect | Self::Hammer => {
-                Backend::Hybrid
-            }
+            Self::WriteAfterCopy
+            | Self::HalfOpenAfterCopy(_)
+            | Self::Flush
+            | Self::WriteAfterReconnect
+            | Self::Hammer => Backend::Hybrid,
             _ => Backend::Redis,
         }
     }
@@ -130,7 +134,10 @@ impl Course {
 
 async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
     let family = match course {
-        Course::WriteWithinLoad(family) | Course::Crash(family) => family,
+        Course::WriteWithinLoad(family)
+        | Course::Crash(family)
+        | Course::CrashBesideWrite(family)
+        | Course::HalfOpenAfterCopy(family) => family,
         _ => "tagged",
     };
     let mut pair = Pair::start(course.backend(), bug, family).await;
@@ -168,11 +175,17 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
             pair.write().await;
             pair.read(READER).await;
         }
-        Course::Crash(family) => {
+        Course::Crash(family) | Course::CrashBesideWrite(family) => {
             pair.until_hit(READER).await;
             let from = now();
-            let write = json!({ "family": family, "id": 0, "before_ms": 300 });
+            // The other write waits for copies that may be anywhere before it ends; marks are renewed after a second.
+            let before_ms = if let Course::CrashBesideWrite(_) = course { 800 } else { 300 };
+            let write = json!({ "family": family, "id": 0, "before_ms": before_ms });
             pair.fleet.start_fatal_write(WRITER, write).await;
+            if let Course::CrashBesideWrite(_) = course {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                pair.fleet.worker(READER).command("write", row(family, 0)).await;
+            }
             // Whoever reads while the body runs may store what is old, unless it is marked.
             while !pair.fleet.worker(WRITER).has_ended() {
                 pair.read(READER).await;
@@ -196,7 +209,7 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
             pair.write().await;
             pair.read_for_a_while().await;
         }
-        Course::HalfOpenAfterCopy => {
+        Course::HalfOpenAfterCopy(_) => {
             pair.until_copied().await;
             let from = now();
             pair.fleet.proxy(READER).half_open();
@@ -237,7 +250,11 @@ async fn run(course: Course, bug: Option<&str>) -> Result<(), Kind> {
 async fn finds(bug: &str, course: Course) {
     let (without, with) = tokio::join!(run(course, None), run(course, Some(bug)));
     assert_eq!(without, Ok(()), "{course:?} without a bug");
-    let broken = if let Course::Hammer = course { Rule::Own } else { Rule::Acknowledged };
+    let broken = match course {
+        Course::Hammer => Rule::Own,
+        Course::Crash(_) | Course::CrashBesideWrite(_) => Rule::Fenced,
+        _ => Rule::Acknowledged,
+    };
     let stale = matches!(with, Err(Kind::Stale { rule, .. }) if rule == broken);
     assert!(stale, "{bug} was not found: {with:?}");
 }
@@ -296,7 +313,7 @@ async fn an_undelivered_invalidation_that_is_forgotten_is_found() {
 
 #[tokio::test]
 async fn copies_that_are_served_without_a_lease_are_found() {
-    finds("no-lease", Course::HalfOpenAfterCopy).await;
+    finds("no-lease", Course::HalfOpenAfterCopy("tagged")).await;
 }
 
 #[tokio::test]
@@ -322,4 +339,19 @@ async fn a_copy_that_does_not_know_what_overtook_it_is_found() {
 #[tokio::test]
 async fn own_changes_that_copies_are_not_told_of_are_found() {
     finds("own-untold", Course::Hammer).await;
+}
+
+#[tokio::test]
+async fn a_fence_that_marks_nothing_is_found() {
+    finds("no-mark", Course::Crash("fenced")).await;
+}
+
+#[tokio::test]
+async fn a_writer_that_removes_the_marks_of_others_is_found() {
+    finds("all-marks", Course::CrashBesideWrite("fenced")).await;
+}
+
+#[tokio::test]
+async fn a_fenced_write_that_does_not_wait_for_copies_is_found() {
+    finds("no-settling", Course::HalfOpenAfterCopy("fenced")).await;
 }

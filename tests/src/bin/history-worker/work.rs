@@ -88,14 +88,13 @@ impl<'p> Plan<'p> {
 }
 
 impl World {
-    /// `url`, `rows`, `log`, `number`, `delta_ms`
+    /// `url`, `rows`, `log`, `number`, `l1_lease_ms`
     pub(crate) async fn open(with: &Value) -> Result<Arc<Self>, String> {
         let text = |name: &str| with[name].as_str().unwrap_or_default();
         let cache = Cache::builder().ignore_env().url(text("url")).prefix("history");
         // Shorter than the faults, which are short because the run is.
         let cache = cache.connect_timeout(Duration::from_millis(300)).response_timeout(Duration::from_millis(150));
-        let delta = with["delta_ms"].as_u64().filter(|ms| *ms > 0).map(Duration::from_millis);
-        let cache = if let Some(delta) = delta { cache.l1_lease(delta) } else { cache };
+        let cache = cache.l1_lease(Duration::from_millis(with["l1_lease_ms"].as_u64().unwrap_or(1_000)));
         let world = Arc::new(Self {
             cache: cache.build().await.map_err(|error| error.to_string())?,
             source: Arc::new(Source::open(Path::new(text("rows")))),
