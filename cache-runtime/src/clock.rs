@@ -2,6 +2,7 @@
 
 #[cfg(feature = "testing")]
 use std::sync::Arc;
+use std::sync::OnceLock;
 #[cfg(feature = "testing")]
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -29,10 +30,15 @@ enum Source {
 }
 
 impl Clock {
+    /// All clocks of the machine begin at the same moment: their times are those of [`alive_now`].
     pub(crate) fn machine() -> Self {
-        let clock = quanta::Clock::new();
-        let start = clock.raw();
-        Self::of(Source::Machine { clock, start })
+        static BEGIN: OnceLock<(quanta::Clock, u64)> = OnceLock::new();
+        let (clock, start) = BEGIN.get_or_init(|| {
+            let clock = quanta::Clock::new();
+            let start = clock.raw();
+            (clock, start)
+        });
+        Self::of(Source::Machine { clock: clock.clone(), start: *start })
     }
 
     #[cfg(feature = "testing")]
@@ -53,6 +59,16 @@ impl Clock {
             Source::Machine { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
             #[cfg(feature = "testing")]
             Source::Manual(now) => now.load(Ordering::Acquire),
+        }
+    }
+
+    /// The machine's time, as [`alive_now`] says it, where this clock has just said `now`.
+    #[inline]
+    pub(crate) fn alive(&self, now: Nanos) -> Nanos {
+        match &self.source {
+            Source::Machine { .. } => now,
+            #[cfg(feature = "testing")]
+            Source::Manual(_) => alive_now(),
         }
     }
 
@@ -83,7 +99,7 @@ pub(crate) fn wall_ms() -> u64 {
 
 /// The machine's monotonic time, for deciding whether a task is alive. A test's clock does not move it.
 pub(crate) fn alive_now() -> Nanos {
-    static CLOCK: std::sync::OnceLock<Clock> = std::sync::OnceLock::new();
+    static CLOCK: OnceLock<Clock> = OnceLock::new();
     CLOCK.get_or_init(Clock::machine).now()
 }
 

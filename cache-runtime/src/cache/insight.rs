@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
+use crate::clock::alive_now;
 use crate::engine::direct::{self, DIRECT};
 use crate::engine::shared::write::undelivered;
 use crate::error::Error;
@@ -116,6 +117,7 @@ impl Cache {
             undelivered: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.len() as u64),
             undelivered_total: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.total()),
             background: self.core.background.len() as u64,
+            copies_served: self.core.shared.as_ref().and_then(|shared| Some(shared.l1.as_ref()?.serves(alive_now()))),
             functions,
         }
     }
@@ -140,7 +142,11 @@ impl Cache {
             None => None,
         };
         Ok(Info {
-            backend: if server.is_some() { "redis" } else { "memory" },
+            backend: match &self.core.shared {
+                None => "memory",
+                Some(shared) if shared.l1.is_some() => "hybrid",
+                Some(_) => "redis",
+            },
             server,
             engine: settings.engine,
             prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
@@ -292,6 +298,9 @@ pub struct CacheStats {
     pub undelivered_total: u64,
     /// Background tasks that run now.
     pub background: u64,
+    /// Whether copies in memory of what is on servers may be served at the moment; `None` where the cache is not hybrid.
+    /// `Some(false)` for long: a server is away, or does not tell what changes.
+    pub copies_served: Option<bool>,
     /// Each annotated function that used this cache, by path.
     pub functions: BTreeMap<String, FunctionStats>,
 }
@@ -327,7 +336,7 @@ impl CacheStats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// `memory` or `redis`.
+    /// `memory`, `redis` or `hybrid`.
     pub backend: &'static str,
     /// What the servers of a shared backend say about themselves.
     pub server: Option<ServerInfo>,

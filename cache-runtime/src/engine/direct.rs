@@ -90,7 +90,7 @@ impl Call<'_> {
     /// The value, not counted.
     pub(crate) fn glance<S: crate::shape::Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
         let core = self.core()?;
-        read::look(core, core.function(self.site), key, shape, |_, _| ())
+        read::look(core, core.function(self.site), key, shape, core.now(), |_, _| ())
     }
 
     /// The value, counted.

@@ -259,15 +259,16 @@ impl Call<'_> {
     #[inline]
     pub(crate) fn hit_under<S: Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
         let core = self.core()?;
+        let now = core.now();
         if let Some(shared) = &core.shared
             && self.site.kind != SiteKind::Memoize
-            && !shared.serves(self.site)
+            && !shared.serves(self.site, core.settings.clock.alive(now))
         {
             return None;
         }
         let function = core.function(self.site);
         let tally = function.tally();
-        let ret = look(core, function, key, shape, |record, now| {
+        let ret = look(core, function, key, shape, now, |record, now| {
             if tally.is_some() {
                 record.touch(now);
             }
@@ -487,11 +488,12 @@ pub(crate) fn look<S: Cached>(
     function: &Function,
     key: &KeyWriter,
     shape: S,
+    now: Nanos,
     used: impl Fn(&Record, Nanos),
 ) -> Option<S::Ret> {
     let store = core.store_of(function);
     let (template, key) = (key.template(), key.as_bytes());
-    let sight = Sight { template, shape, epoch: core.cells.epoch(), now: core.now(), key, hash: store.hash(key) };
+    let sight = Sight { template, shape, epoch: core.cells.epoch(), now, key, hash: store.hash(key) };
     let Some(held) = store.front(sight.hash, key) else { return sight.look(store, used) };
     let Some(record) = held.record() else { return sight.look(store, used) };
     let seen = sight.see(record, &used);

@@ -117,3 +117,18 @@ async fn without_the_right_to_hear_of_changes_there_are_no_copies() {
         assert_eq!(tagged(&b, 1).await.version, version);
     }
 }
+
+/// P9: whether copies are served can be seen.
+#[tokio::test]
+async fn whether_copies_are_served_can_be_seen() {
+    let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::default());
+    let patience = Duration::from_millis(100);
+    let b = Process::with(server, &prefix, &source, |builder| builder.response_timeout(patience).l1_lease(LEASE)).await;
+    assert_eq!(b.at.cache.info().await.unwrap().backend, "hybrid");
+    assert_eq!(b.at.cache.stats().copies_served, Some(true));
+    b.net.half_open();
+    fleet::soon("the end of the lease", || b.at.cache.stats().copies_served == Some(false)).await;
+    b.net.heal();
+    fleet::soon("another lease", || b.at.cache.stats().copies_served == Some(true)).await;
+    assert_eq!(cache_runtime::Cache::memory().stats().copies_served, None);
+}

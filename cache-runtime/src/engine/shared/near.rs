@@ -62,10 +62,10 @@ impl Shared {
         self.l1.is_some() && site.kind == SiteKind::Read && site.options.local && !site.options.sliding
     }
 
-    /// Whether copies may be served now.
+    /// Whether copies of this function's entries may be served at this time of [`alive_now`].
     #[inline]
-    pub(crate) fn serves(&self, site: &Site) -> bool {
-        self.l1.as_ref().is_some_and(|l1| l1.serves(alive_now())) && self.copies(site)
+    pub(crate) fn serves(&self, site: &Site, now: Nanos) -> bool {
+        self.l1.as_ref().is_some_and(|l1| l1.serves(now)) && self.copies(site)
     }
 
     /// The right to copy what is about to be read. The cells come first: an invalidation that is kept because it could not
