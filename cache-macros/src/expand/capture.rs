@@ -76,7 +76,7 @@ impl<'a> Needs<'a> {
         for param in cx.function.params.iter().filter(|param| param.is_plain() && param.reference().is_some()) {
             needs.names.extend(param.name().map(|name| name.unraw().to_string()));
         }
-        needs.self_value = cx.function.receiver().is_some_and(|receiver| is_borrowed(receiver));
+        needs.self_value = cx.function.receiver().is_some_and(is_borrowed);
         needs.whole_self = needs.self_value;
         needs
     }

@@ -154,6 +154,10 @@ impl<'a, S: Cached> Load<'a, S> {
             None => body.await,
         };
         let cost = stopwatch.stop();
+        #[cfg(feature = "sabotage")]
+        if let Some(grant) = self.share.as_mut().and_then(|share| share.grant.as_mut()) {
+            grant.read_late().await;
+        }
         Done::new(self, ret, cost)
     }
 

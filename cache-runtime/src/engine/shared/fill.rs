@@ -15,8 +15,9 @@ use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::policy::{Ages, Jitter, Lifetime};
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::shape::Handling;
-use crate::store::{Image, Name, Nonce, Op};
+use crate::store::{Image, Life, Name, Nonce, Op};
 
 /// What a load came to.
 pub(crate) struct Ending<'e, V: 'static, E> {
@@ -177,6 +178,17 @@ fn late_cells(shared: &Shared, call: &Call<'_>, grant: &Grant, late: &Texts) -> 
 }
 
 fn store(grant: &Grant, image: Image, ttl: Option<Duration>) -> Op {
+    if sabotage::is(Mutation::FillWithoutLease) {
+        let life = ttl.map_or(Life::Forever, Life::For);
+        return Op::Replace {
+            name: grant.want.name.clone(),
+            seen: None,
+            plain: None,
+            image: Some(image),
+            life,
+            close: false,
+        };
+    }
     let token = grant.hold.as_ref().map_or_else(Nonce::default, |hold| hold.token);
     Op::Fill { name: grant.want.name.clone(), token, image, ttl, or_drop: grant.refresh }
 }

@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::key::KeyWriter;
 use crate::record::{Erased, Stored};
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::shape::{Cached, Handling};
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
@@ -215,6 +216,7 @@ impl Seen {
             match self.cells.iter().find(|(known, _)| **known == **name) {
                 None => ask.push(Arc::from(&**name)),
                 Some((_, current)) if *current == Some(*nonce) => {}
+                Some((_, None)) if sabotage::is(Mutation::MissingCell) => {}
                 Some(_) => return Verdict::Dead,
             }
         }

@@ -23,6 +23,8 @@ pub(crate) mod names;
 mod near;
 mod notes;
 pub(super) mod read;
+#[cfg(feature = "sabotage")]
+mod sabotaged;
 pub(crate) mod write;
 
 use std::fmt;

@@ -18,9 +18,9 @@ use crate::store::Name;
 #[derive(Debug)]
 pub(super) struct Near {
     /// Acquired before the look-up was sent.
-    cells: CellSet,
+    pub(super) cells: CellSet,
     /// When it was sent.
-    sent: Nanos,
+    pub(super) sent: Nanos,
 }
 
 /// A copy that may be made of what is about to be read.
@@ -82,6 +82,10 @@ impl Call<'_> {
 
     /// Keeps a copy of what a watched look-up found.
     pub(super) fn copy(&self, core: &Core, want: &Want, seen: &Seen, stored: &Stored) {
+        #[cfg(feature = "sabotage")]
+        let marked_late = self.marked_late(want, seen);
+        #[cfg(feature = "sabotage")]
+        let seen = marked_late.as_ref().unwrap_or(seen);
         let Some(near) = seen.near.as_ref().filter(|near| near.cells.is_live()) else { return };
         let now = core.now();
         let cap = self.site.options.local_cap.map_or(FOREVER, |cap| after(now, cap));

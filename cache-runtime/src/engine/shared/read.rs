@@ -24,6 +24,7 @@ use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::policy::{Freshness, Jitter};
 use crate::record::Stored;
+use crate::sabotage::{self, Mutation};
 use crate::shape::Cached;
 use crate::store::{Listener, Op};
 use crate::timer::Sleep;
@@ -403,6 +404,7 @@ async fn fits(shared: &Shared, joined: &Joined, reachable: bool) -> Fit {
     match joined.flight().base() {
         // Its body has not begun: it begins after this caller.
         None => Fit::Yes,
+        Some(_) if sabotage::is(Mutation::JoinBlindly) => Fit::Yes,
         Some(Base::Shared(snapshot, _)) if reachable => match shared.still_holds(&snapshot).await {
             Ok(true) => Fit::Yes,
             Ok(false) => Fit::Outdated,

@@ -25,6 +25,7 @@ use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::key::Pattern;
 use crate::outbox::{Delivered, Invalidation, Meant, Sweep};
+use crate::sabotage::{self, Mutation};
 use crate::store::{FENCED, Image, Life, Name, Nonce, Op, Reply};
 use crate::tenant::Tenant;
 
@@ -37,7 +38,10 @@ impl Shared {
     /// Adds the names of an entry.
     pub(crate) fn push_entry(&self, physical: &[u8], into: &mut Invalidation) {
         let name = names::entry(&self.prefix, physical);
-        into.names.extend([name.entry, name.side, name.lease]);
+        into.names.extend([name.entry, name.side]);
+        if !sabotage::is(Mutation::LeaseSurvives) {
+            into.names.push(name.lease);
+        }
     }
 
     /// The name of an entry's lease.
