@@ -6,6 +6,7 @@
 //! | `copy` | what is kept in memory, for how long, and what a hit costs |
 //! | `reach` | how changes reach copies |
 //! | `fence` | marks of what is being written |
+//! | `fenced` | marks in unusual company |
 //! | `silence` | links that are lost, half open, or hide what servers say |
 
 #[path = "../fleet/mod.rs"]
@@ -13,6 +14,7 @@ mod fleet;
 
 mod copy;
 mod fence;
+mod fenced;
 mod reach;
 mod silence;
 
