@@ -7,6 +7,7 @@
 //! | `reach` | how changes reach copies |
 //! | `fence` | marks of what is being written |
 //! | `fenced` | marks in unusual company |
+//! | `hidden` | networks and servers that hide what changes |
 //! | `silence` | links that are lost, half open, or hide what servers say |
 
 #[path = "../fleet/mod.rs"]
@@ -15,6 +16,7 @@ mod fleet;
 mod copy;
 mod fence;
 mod fenced;
+mod hidden;
 mod reach;
 mod silence;
 
