@@ -13,12 +13,14 @@
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod chase;
 mod copy;
 mod fence;
 mod fenced;
 mod hidden;
 mod reach;
 mod silence;
+mod spread;
 
 use std::sync::Arc;
 use std::time::Duration;
