@@ -8,6 +8,10 @@
 //! | `fence` | marks of what is being written |
 //! | `fenced` | marks in unusual company |
 //! | `hidden` | networks and servers that hide what changes |
+//! | `identity` | servers whose data set is replaced |
+//! | `pause` | processes, servers and runtimes that stand still |
+//! | `spread` | clusters and sentinels, TLS and sockets |
+//! | `chase` | writes and reads without pause, and what may be read when |
 //! | `silence` | links that are lost, half open, or hide what servers say |
 
 #[path = "../fleet/mod.rs"]
@@ -18,6 +22,8 @@ mod copy;
 mod fence;
 mod fenced;
 mod hidden;
+mod identity;
+mod pause;
 mod reach;
 mod silence;
 mod spread;
