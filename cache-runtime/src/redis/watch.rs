@@ -24,8 +24,8 @@ use crate::sabotage::{self, Mutation};
 use crate::store::{Name, Watcher};
 use crate::timer::Sleep;
 
-/// How long a server that cannot be watched is left alone.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server that cannot be watched is left alone: one that never will, and one that is in no state to.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_millis(250));
 
 /// How long the name lives that arming writes.
 const PROBE_MS: u64 = 1;
@@ -72,9 +72,8 @@ impl Watch {
 
     /// The server, or what is before it, cannot be watched. Nobody is told of changes: copies are not served.
     pub(super) fn refused(&self, error: &Error) {
-        if !error.is_retryable() {
-            self.again.store(after(alive_now(), PATIENCE), Ordering::Release);
-        }
+        let patience = if error.is_retryable() { PATIENCE.1 } else { PATIENCE.0 };
+        self.again.store(after(alive_now(), patience), Ordering::Release);
         report::warn("changes on the servers cannot be heard of: entries are not kept in memory", error);
     }
 

@@ -44,7 +44,7 @@ async fn write_unfenced(at: &Place, id: u64) -> Row {
 }
 
 /// Caches on one server or cluster, which stand for processes. The bound of their copies is `lease`.
-async fn places<const N: usize>(url: &str, lease: Duration) -> ([Arc<Place>; N], Arc<Source>) {
+pub(super) async fn places<const N: usize>(url: &str, lease: Duration) -> ([Arc<Place>; N], Arc<Source>) {
     let (prefix, source) = (fleet::prefix(), Arc::<Source>::default());
     let mut places = Vec::new();
     for _ in 0..N {

@@ -83,11 +83,10 @@ impl Fence {
         alongside(body, renewal).await
     }
 
-    /// Has the marks removed with the invalidation after the body.
+    /// Has the marks removed with the invalidation after the body. That is told what was marked, too: where a mark is gone
+    /// (an eviction), others may have made the cell anew, and stored what was there before the body.
     pub(crate) fn lower(mut self, what: &mut Invalidation) -> Lowered {
         what.marks.extend(self.unmarks());
-        // Cells that are marked are gone with the mark.
-        what.names.retain(|name| !self.names.contains(name));
         let lowered = Lowered { set: self.set, lease: self.shared.lease(), lost: self.lost.load(Ordering::Relaxed) };
         self.names.clear();
         lowered

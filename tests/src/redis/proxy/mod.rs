@@ -147,6 +147,12 @@ impl Proxy {
         self.shared.tally.lock().connections
     }
 
+    /// Invalidations that were [swallowed](Self::swallow_pushes).
+    #[must_use]
+    pub fn swallowed(&self) -> u64 {
+        self.shared.tally.lock().swallowed
+    }
+
     /// Counts from zero again. Faults stay.
     pub fn reset(&self) {
         *self.shared.tally.lock() = Tally::default();
@@ -165,6 +171,12 @@ impl Proxy {
     /// What the server says vanishes, and connections stay open. What clients send arrives: commands are carried out.
     pub fn drop_to_client(&self) {
         self.shared.faults.lock().drop_to_client = true;
+    }
+
+    /// Invalidations that the server pushes (`CLIENT TRACKING`) vanish, and everything else passes: what a balancer does that
+    /// knows nothing of them. Also on connections that are open.
+    pub fn swallow_pushes(&self) {
+        self.shared.faults.lock().swallow_pushes = true;
     }
 
     /// Everything vanishes, and connections stay open, new ones too.
