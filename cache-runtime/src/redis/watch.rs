@@ -20,6 +20,7 @@ use super::node::Node;
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::store::{Name, Watcher};
 use crate::timer::Sleep;
 
@@ -82,6 +83,9 @@ impl Watch {
             return;
         }
         pushed.store(true, Ordering::Release);
+        if sabotage::is(Mutation::DeafToPushes) {
+            return;
+        }
         match push.data.first() {
             Some(Value::Array(names)) => names.iter().for_each(|name| match name {
                 Value::BulkString(name) => self.of.watcher.changed(name),
@@ -110,6 +114,11 @@ impl Watch {
         pushed: &AtomicBool,
         deadline: Nanos,
     ) -> Result<(), Error> {
+        if sabotage::is_again(Mutation::NoRearm) {
+            self.of.watcher.missed(self.server);
+            self.of.watcher.heard(self.server, alive_now());
+            return Ok(());
+        }
         let mut tracking = cmd("CLIENT");
         tracking.arg("TRACKING").arg("ON");
         let candidates: Vec<Vec<u8>> = (0..if in_cluster { PROBES } else { 1 })

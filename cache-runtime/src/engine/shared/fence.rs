@@ -15,6 +15,7 @@ use crate::engine::call::Call;
 use crate::error::Error;
 use crate::outbox::Invalidation;
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::store::{Name, Nonce, Op};
 use crate::timer::Sleep;
 
@@ -55,6 +56,9 @@ impl Fence {
     }
 
     fn marks(&self) -> Vec<Op> {
+        if sabotage::is(Mutation::NoMark) {
+            return Vec::new();
+        }
         let mark = |name: &Name| Op::Mark { name: Arc::clone(name), writer: self.writer, ttl: self.span };
         self.names.iter().map(mark).collect()
     }
@@ -124,6 +128,8 @@ impl Lowered {
                 &format_args!("`{function}`: others may have read and kept what it has changed since"),
             );
         }
-        Sleep::until(after(since, self.lease)).await;
+        if !sabotage::is(Mutation::NoSettling) {
+            Sleep::until(after(since, self.lease)).await;
+        }
     }
 }

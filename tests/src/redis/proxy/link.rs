@@ -57,8 +57,9 @@ impl Links {
 }
 
 async fn run(link: Arc<Link>, mut client: TcpStream, shared: Arc<Shared>) {
+    let target = *shared.target.lock();
     let connected = tokio::select! {
-        connected = TcpStream::connect(shared.target) => connected,
+        connected = TcpStream::connect(target) => connected,
         () = link.cut.notified() => return,
     };
     let Ok(mut server) = connected else { return };

@@ -40,7 +40,7 @@ pub struct Proxy {
 /// What the methods and the connections both see.
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     tally: Mutex<Tally>,
     faults: Mutex<Faults>,
 }
@@ -71,7 +71,7 @@ impl Proxy {
                 break (port, listener);
             }
         };
-        let shared = Arc::new(Shared { target, tally: Mutex::default(), faults: Mutex::default() });
+        let shared = Arc::new(Shared { target: Mutex::new(target), tally: Mutex::default(), faults: Mutex::default() });
         let (orders, received) = mpsc::unbounded_channel();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
@@ -80,6 +80,11 @@ impl Proxy {
         let proxy = Self { port, shared, orders: Some(orders), thread: thread.ok() };
         proxy.order(|done| Order::Listen(listener, done));
         proxy
+    }
+
+    /// New connections lead to another server: an address that moves with the primary. Open ones stay.
+    pub fn retarget(&self, target: SocketAddr) {
+        *self.shared.target.lock() = target;
     }
 
     /// Where it listens, as a cache URL without user or password.
