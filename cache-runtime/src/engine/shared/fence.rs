@@ -79,11 +79,10 @@ impl Fence {
         alongside(body, renewal).await
     }
 
-    /// Has the marks removed with the invalidation after the body.
+    /// Has the marks removed with the invalidation after the body. What was marked is dropped all the same: a mark may have
+    /// been lost, and what others have put in its place is invalid; and if the servers cannot be told now, only names are kept.
     pub(crate) fn lower(mut self, what: &mut Invalidation) -> Lowered {
         what.marks.extend(self.unmarks());
-        // Cells that are marked are gone with the mark.
-        what.names.retain(|name| !self.names.contains(name));
         let lowered = Lowered { set: self.set, lease: self.shared.lease(), lost: self.lost.load(Ordering::Relaxed) };
         self.names.clear();
         lowered
