@@ -26,8 +26,12 @@ pub(crate) struct Read {
     pub(crate) store_unless: Option<OfValue>,
     pub(crate) batch: Option<Batch>,
     pub(crate) settings: Vec<Setting>,
-    /// `on_error = fail`, with the place that asked for it.
+    /// `on_error = fail`, or `timeout`: an error of the cache may be returned. With the place of the return type.
     pub(crate) fails: Option<Span>,
+    /// Whether the call fails where the cache cannot be used, before it looks anything up.
+    pub(crate) fails_first: bool,
+    /// Whether values are refreshed before they expire or served after, and where loads then run.
+    pub(crate) aging: Aging,
     /// Whether errors are kept where entries are, which may be another process.
     pub(crate) keeps_errors: bool,
     /// What options ask of the return type: the runtime's evidence, and the option's place.
@@ -36,6 +40,17 @@ pub(crate) struct Read {
     pub(crate) selecting: Uses,
     /// Those of `selecting` and whatever else storing a value mentions.
     pub(crate) storing: Uses,
+}
+
+/// What becomes of a load besides running it to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aging {
+    /// Nothing.
+    None,
+    /// It may be given up, or an old value be returned in its place.
+    Here,
+    /// It may go on in the background, and owns what it needs.
+    Anywhere,
 }
 
 /// A function after which entries are no longer valid.

@@ -64,6 +64,8 @@ pub enum ErrorKind {
     /// The backend cannot be reached, is loading its data, or did not answer in time; or an invalidation of this process has
     /// not reached it yet. Worth a retry.
     Unavailable,
+    /// A function took longer than its `timeout` allows. Worth a retry.
+    Timeout,
     /// The server refused who we are or what we do: a wrong user or password, or a rule (`NOAUTH`, `WRONGPASS`, `NOPERM`).
     Denied,
     /// The server accepts no writes: it is a replica, or protects itself after a failed snapshot. Worth a retry.

@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use crate::cell::CellSet;
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
+use crate::sabotage::{self, Mutation};
 use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
 use crate::sync::{AtomicU64, Ordering};
 use crate::tags::Cells;
@@ -61,7 +62,7 @@ impl L1 {
     /// Whether copies may be served at this time of [`alive_now`].
     #[inline]
     pub(crate) fn serves(&self, now: Nanos) -> bool {
-        now < self.until.load(Ordering::Acquire)
+        now < self.until.load(Ordering::Acquire) || sabotage::is(Mutation::NoLease)
     }
 
     /// What a copy depends on that is read from these names. To be called before the read is sent.
@@ -81,6 +82,9 @@ impl L1 {
 
     /// Makes all copies invalid, and what is being read.
     pub(crate) fn forget(&self) {
+        if sabotage::is(Mutation::NoFlush) {
+            return;
+        }
         self.cells.invalidate(LINK);
     }
 
@@ -171,7 +175,9 @@ impl<'a> Changing<'a> {
 
 impl Drop for Changing<'_> {
     fn drop(&mut self) {
-        self.names.iter().for_each(|name| self.l1.changed(name));
+        if !sabotage::is(Mutation::OwnUntold) {
+            self.names.iter().for_each(|name| self.l1.changed(name));
+        }
     }
 }
 

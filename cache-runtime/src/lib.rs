@@ -63,6 +63,7 @@ mod record;
 #[allow(dead_code, reason = "the engine is being built on it")]
 mod redis;
 mod report;
+mod sabotage;
 mod secret;
 mod server;
 mod shape;

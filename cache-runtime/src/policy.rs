@@ -180,6 +180,85 @@ pub(crate) fn expiry(now: Nanos, life: Lifetime, jitter: Jitter, buckets: &Bucke
     Some(after(now, span.saturating_sub(less).max(Duration::from_nanos(1))))
 }
 
+/// When a hit has a value refreshed though it is fresh.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum EarlyRefresh {
+    /// Never.
+    #[default]
+    Never,
+    /// From this age on.
+    Age(Duration),
+    /// By chance, the more likely the nearer the expiry and the dearer the load: see [`xfetch`].
+    Adaptive,
+}
+
+/// Up to which age a value is used, and for what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ages {
+    pub(crate) early: EarlyRefresh,
+    /// After its life, for as long: while somebody refreshes it.
+    pub(crate) stale: Option<Duration>,
+    /// After its life, for as long: where the source fails.
+    pub(crate) stale_if_error: Option<Duration>,
+}
+
+/// How fresh a value is, by its age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Nothing is to be done.
+    Fresh,
+    /// It is fresh, and to be refreshed.
+    Early,
+    /// Past its life; it may be returned while it is refreshed.
+    Stale,
+    /// Past its life; it may be returned where the source fails.
+    Failing,
+}
+
+impl Ages {
+    pub(crate) const NONE: Self = Self { early: EarlyRefresh::Never, stale: None, stale_if_error: None };
+
+    /// Whether a value is anything but there or gone.
+    pub(crate) fn is_set(&self) -> bool {
+        *self != Self::NONE
+    }
+
+    /// How long a value is of use after its life.
+    pub(crate) fn window(&self) -> Duration {
+        self.stale.max(self.stale_if_error).unwrap_or_default()
+    }
+
+    /// How fresh a value of this age is that lives so long and took `cost` to load; `None`: it is of no use. `chance` is
+    /// uniform in 0..1.
+    pub(crate) fn freshness(&self, age: Duration, life: Duration, cost: Duration, chance: f64) -> Option<Freshness> {
+        if age < life {
+            let early = match self.early {
+                EarlyRefresh::Never => false,
+                EarlyRefresh::Age(from) => age >= from,
+                EarlyRefresh::Adaptive => xfetch(life - age, cost, chance),
+            };
+            return Some(if early { Freshness::Early } else { Freshness::Fresh });
+        }
+        let over = age - life;
+        let within = |window: Option<Duration>| window.is_some_and(|window| over < window);
+        if within(self.stale) {
+            Some(Freshness::Stale)
+        } else if within(self.stale_if_error) {
+            Some(Freshness::Failing)
+        } else {
+            None
+        }
+    }
+}
+
+/// Whether a value that lives for `left` and takes `cost` to load is to be refreshed by this call: `-cost * ln(chance) >= left`,
+/// which spreads the refreshes of many callers so that hardly ever two begin one at once, without any of them knowing of the
+/// others. (Vattani, Chierichetti, Lowenstein, "Optimal probabilistic cache stampede prevention", VLDB 2015, with their
+/// beta of 1.)
+fn xfetch(left: Duration, cost: Duration, chance: f64) -> bool {
+    -cost.as_secs_f64() * chance.max(f64::MIN_POSITIVE).ln() >= left.as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +291,72 @@ mod tests {
                 assert!(at > 0 && at <= SECOND, "{at}");
             }
         }
+    }
+
+    /// A3, D10, N8
+    #[test]
+    fn freshness_table() {
+        let s = Duration::from_secs;
+        let ages = |early, stale, error| Ages {
+            early,
+            stale: Some(stale).filter(|stale| *stale > 0).map(s),
+            stale_if_error: Some(error).filter(|error| *error > 0).map(s),
+        };
+        use EarlyRefresh::{Adaptive, Age, Never};
+        use Freshness::{Early, Failing, Fresh, Stale};
+        // Every value lives for 100 s and takes 10 s to load.
+        let table = [
+            (ages(Never, 0, 0), 99, 0.5, Some(Fresh)),
+            (ages(Never, 0, 0), 100, 0.5, None),
+            (ages(Age(s(50)), 0, 0), 49, 0.5, Some(Fresh)),
+            (ages(Age(s(50)), 0, 0), 50, 0.5, Some(Early)),
+            (ages(Age(s(50)), 10, 0), 100, 0.5, Some(Stale)),
+            (ages(Never, 10, 0), 109, 0.5, Some(Stale)),
+            (ages(Never, 10, 0), 110, 0.5, None),
+            (ages(Never, 10, 50), 110, 0.5, Some(Failing)),
+            (ages(Never, 50, 10), 110, 0.5, Some(Stale)),
+            (ages(Never, 0, 50), 100, 0.5, Some(Failing)),
+            (ages(Never, 0, 50), 150, 0.5, None),
+            (ages(Adaptive, 0, 0), 50, 0.5, Some(Fresh)),
+            (ages(Adaptive, 0, 0), 50, 0.001, Some(Early)),
+            (ages(Adaptive, 0, 0), 99, 0.5, Some(Early)),
+            (ages(Adaptive, 0, 0), 99, 0.999, Some(Fresh)),
+            (ages(Adaptive, 0, 0), 99, 0.0, Some(Early)),
+        ];
+        for (ages, age, chance, expected) in table {
+            assert_eq!(ages.freshness(s(age), s(100), s(10), chance), expected, "{ages:?} {age} {chance}");
+        }
+    }
+
+    /// D10: many callers of one entry, each on its own: the load is repeated before the entry expires, and by few at once.
+    #[test]
+    fn xfetch_spreads_refreshes_without_a_lock() {
+        let (life, cost, callers_per_second) = (60.0, 1.0, 100.0);
+        let (mut in_time, mut loads, rounds) = (0, 0, 2_000);
+        let mut state = 1_u64;
+        let mut random = || {
+            // A fixed sequence (splitmix64), so that the test is the same each time.
+            state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        for _ in 0..rounds {
+            let (mut now, mut landed) = (0.0, f64::INFINITY);
+            while now < life && now < landed {
+                let (left, cost) = (Duration::from_secs_f64(life - now), Duration::from_secs_f64(cost));
+                if xfetch(left, cost, random()) {
+                    loads += 1;
+                    landed = landed.min(now + cost.as_secs_f64());
+                }
+                now += 1.0 / callers_per_second;
+            }
+            in_time += i32::from(landed < life);
+        }
+        let per_round = f64::from(loads) / f64::from(rounds);
+        assert!(f64::from(in_time) > 0.95 * f64::from(rounds), "{in_time} of {rounds} in time");
+        // Of the hundred callers that come while one load runs, who would all load where nothing is done.
+        assert!(per_round < 4.0, "{per_round} loads each time");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::codec::Codec;
 use crate::key::{mix, template_seed, template_seed_auto, template_seed_resource};
-use crate::policy::{Jitter, Lifetime, Ttl};
+use crate::policy::{Ages, EarlyRefresh, Jitter, Lifetime, Ttl};
 
 /// Stands in a list of templates for an expression whose tags are known only at run time.
 pub const UNKNOWN: &str = "*";
@@ -91,6 +91,9 @@ pub(crate) struct Options {
     pub(crate) ttl_none: Option<Duration>,
     pub(crate) ttl_err: Option<Duration>,
     pub(crate) sliding: bool,
+    pub(crate) ages: Ages,
+    pub(crate) soft_timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     pub(crate) lock: bool,
     pub(crate) lock_ttl: Duration,
     pub(crate) wait: Duration,
@@ -117,6 +120,9 @@ const DEFAULTS: Options = Options {
     ttl_none: None,
     ttl_err: None,
     sliding: false,
+    ages: Ages::NONE,
+    soft_timeout: None,
+    timeout: None,
     lock: false,
     lock_ttl: Duration::from_secs(30),
     wait: Duration::from_secs(10),
@@ -252,6 +258,18 @@ impl Site {
         ttl_none_ms(ms: u64) this => { this.options.ttl_none = Some(Duration::from_millis(ms)); }
         /// `ttl_err`.
         ttl_err_ms(ms: u64) this => { this.options.ttl_err = Some(Duration::from_millis(ms)); }
+        /// `early_ttl`.
+        early_ttl_ms(ms: u64) this => { this.options.ages.early = EarlyRefresh::Age(Duration::from_millis(ms)); }
+        /// `early_ttl = auto`.
+        early_ttl_auto() this => { this.options.ages.early = EarlyRefresh::Adaptive; }
+        /// `stale`.
+        stale_ms(ms: u64) this => { this.options.ages.stale = Some(Duration::from_millis(ms)); }
+        /// `stale_if_error`.
+        stale_if_error_ms(ms: u64) this => { this.options.ages.stale_if_error = Some(Duration::from_millis(ms)); }
+        /// `soft_timeout`.
+        soft_timeout_ms(ms: u64) this => { this.options.soft_timeout = Some(Duration::from_millis(ms)); }
+        /// `timeout`.
+        timeout_ms(ms: u64) this => { this.options.timeout = Some(Duration::from_millis(ms)); }
         /// `version`.
         version(version: u32) this => { this.options.version = version; }
         /// `tenant = global`.

@@ -113,6 +113,8 @@ pub(crate) struct Counters {
     pub(crate) misses: Counter,
     pub(crate) loads: Counter,
     pub(crate) coalesced: Counter,
+    pub(crate) stale: Counter,
+    pub(crate) early: Counter,
     pub(crate) errors: Counter,
     pub(crate) panics: Counter,
     pub(crate) bypassed: Counter,
@@ -249,8 +251,10 @@ pub struct FunctionStats {
     pub loads: u64,
     /// Callers that shared somebody else's load.
     pub coalesced: u64,
-    /// Calls answered with a value past its ttl, as `stale` allows; 0, since this version does not have it.
+    /// Calls answered with a value past its ttl, as `stale`, `stale_if_error` and `soft_timeout` allow. Hits, too.
     pub stale: u64,
+    /// Calls answered with a value that is to be refreshed before it expires, as `early_ttl` says. Hits, too.
+    pub early: u64,
     /// Loads that returned `Err`.
     pub errors: u64,
     /// Loads that panicked or whose caller went away.
@@ -309,7 +313,8 @@ impl Counters {
             misses: self.misses.get(),
             loads: self.loads.get(),
             coalesced: self.coalesced.get(),
-            stale: 0,
+            stale: self.stale.get(),
+            early: self.early.get(),
             errors: self.errors.get(),
             abandoned: self.panics.get(),
             takeovers: self.takeovers.get(),

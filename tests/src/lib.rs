@@ -2,6 +2,7 @@
 //! servers with a faulty network in between, and processes of our own. Servers and processes know nothing of the framework.
 
 pub mod guide;
+pub mod history;
 pub mod process;
 pub mod protocol;
 pub mod redis;

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Duration,
     /// A duration literal that may be zero.
     DurationOrZero,
+    /// `auto` or a duration literal.
+    Early,
     /// `"10%"` or a duration literal.
     Jitter,
     /// `false`, `true` or a duration literal.
@@ -99,7 +101,7 @@ pub(crate) static READ: Attribute = Attribute {
         spec("lock", Kind::Bool, "lock = true"),
         spec("lock_ttl", Kind::Duration, "lock_ttl = \"30s\""),
         spec("wait", Kind::Duration, "wait = \"10s\""),
-        spec("early_ttl", Kind::Duration, "early_ttl = \"4m\""),
+        spec("early_ttl", Kind::Early, "early_ttl = \"4m\""),
         spec("refresh", Kind::Bool, "refresh = true"),
         spec("stale", Kind::Duration, "stale = \"1m\""),
         spec("stale_if_error", Kind::Duration, "stale_if_error = \"1h\""),

@@ -80,7 +80,7 @@ fn of_expr(expr: Expr, spec: &Spec) -> syn::Result<Value> {
             Expr::Path(path) if is_bucket(&path.path) => Ttl::Bucket(expr),
             _ => Ttl::Dynamic(expr),
         })),
-        (Kind::Duration, Some(literal)) => match duration(literal, spec)? {
+        (Kind::Duration | Kind::Early, Some(literal)) => match duration(literal, spec)? {
             0 => Err(spec.wrong(span, &format!("`{}` may not be zero", spec.name))),
             ms => Ok(Value::Ms(ms)),
         },
@@ -89,6 +89,7 @@ fn of_expr(expr: Expr, spec: &Spec) -> syn::Result<Value> {
             Some(percent) => percent.map(Value::Percent).map_err(|what| syn::Error::new(span, laid_out(&what))),
             None => duration(&Lit::Str(text.clone()), spec).map(Value::Ms),
         },
+        (Kind::Early, None) if is_word(&expr, "auto") => Ok(Value::Word("auto".to_owned())),
         (Kind::Local, Some(Lit::Bool(on))) => Ok(Value::Bool(on.value)),
         (Kind::Local | Kind::Jitter, Some(literal)) => duration(literal, spec).map(Value::Ms),
         (Kind::Size, Some(Lit::Str(text))) => {
@@ -103,11 +104,15 @@ fn of_expr(expr: Expr, spec: &Spec) -> syn::Result<Value> {
             Err(error) => Err(spec.wrong(span, &format!("`{}` is not usable here: {error}", spec.name))),
         },
         (Kind::Int, _) => Err(spec.wrong(span, &format!("`{}` is a whole number", spec.name))),
-        (Kind::Duration | Kind::DurationOrZero | Kind::Jitter | Kind::Local | Kind::Size, _) => {
+        (Kind::Duration | Kind::DurationOrZero | Kind::Jitter | Kind::Local | Kind::Early | Kind::Size, _) => {
             Err(spec.wrong(span, &format!("`{}` is a literal, known when the program is compiled", spec.name)))
         }
         _ => Ok(Value::Expr(expr)),
     }
+}
+
+fn is_word(expr: &Expr, word: &str) -> bool {
+    matches!(expr, Expr::Path(path) if path.path.is_ident(word))
 }
 
 fn plain_literal(expr: &Expr) -> Option<&Lit> {

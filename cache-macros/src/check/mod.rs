@@ -113,10 +113,8 @@ fn not_yet(args: &Args, names: &[&str], errors: &mut Errors) {
         if let Some(opt) = args.get(name) {
             errors.span(
                 opt.name.span(),
-                Message::new(format!(
-                    "`{name}` is not available in this version: background refresh and timeouts come with the next one"
-                ))
-                .help(format!("remove `{name}` for now")),
+                Message::new(format!("`{name}` is not available with `each` in this version"))
+                    .help(format!("remove `{name}`, or read the elements by a function of one")),
             );
         }
     }

@@ -10,7 +10,7 @@ use super::{Scope, When, common, cover, ends, key, literal, needs, not_yet, plac
 use crate::args::{Args, Ttl, Value};
 use crate::error::{Errors, Message};
 use crate::function::{Form, Function};
-use crate::model::{Argument, Batch, Element, Key, OfValue, Read, Setting, Text, Uses};
+use crate::model::{Aging, Argument, Batch, Element, Key, OfValue, Read, Setting, Text, Uses};
 use crate::suggest;
 
 /// Checks everything and gives the plan if nothing is wrong; on mistakes the collector holds them.
@@ -71,6 +71,7 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
     said.for_each(|uses| storing.add(uses));
 
     let bypass = args.expr("bypass").cloned().map(|expr| renamed(&scope, expr));
+    let fails_first = args.word("on_error") == Some("fail");
     errors.is_empty().then(|| Read {
         common: common(args, place),
         memoize,
@@ -84,7 +85,9 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
         store_unless,
         batch,
         settings: settings(args),
-        fails: (args.word("on_error") == Some("fail")).then(|| ends(&function.output).0),
+        fails: (fails_first || args.get("timeout").is_some()).then(|| ends(&function.output).0),
+        fails_first,
+        aging: aging(args),
         keeps_errors: !memoize && keeps_errors(args).is_some(),
         evidence: evidence(args),
         selecting,
@@ -140,6 +143,8 @@ pub(crate) fn guess(args: &Args, function: &Function) -> Read {
         batch,
         settings: Vec::new(),
         fails: None,
+        fails_first: false,
+        aging: Aging::None,
         keeps_errors: false,
         evidence: Vec::new(),
         selecting,
@@ -216,8 +221,19 @@ fn combinations(args: &Args, errors: &mut Errors) {
             }
         }
     }
-    if errors.len() == conflicts {
+    if errors.len() == conflicts && args.each().is_some() {
         not_yet(args, &["early_ttl", "stale", "stale_if_error", "soft_timeout", "timeout"], errors);
+    }
+}
+
+fn aging(args: &Args) -> Aging {
+    let asked = |names: &[&str]| names.iter().any(|name| args.get(name).is_some());
+    if asked(&["early_ttl", "stale", "soft_timeout"]) {
+        Aging::Anywhere
+    } else if asked(&["stale_if_error", "timeout"]) {
+        Aging::Here
+    } else {
+        Aging::None
     }
 }
 
@@ -295,6 +311,11 @@ fn settings(args: &Args) -> Vec<Setting> {
         ("ttl_err", "ttl_err_ms"),
         ("jitter", "jitter_ms"),
         ("local", "local_ms"),
+        ("early_ttl", "early_ttl_ms"),
+        ("stale", "stale_ms"),
+        ("stale_if_error", "stale_if_error_ms"),
+        ("soft_timeout", "soft_timeout_ms"),
+        ("timeout", "timeout_ms"),
     ] {
         if let Some(ms) = args.ms(name) {
             set(method, Argument::Number(ms));
@@ -310,6 +331,9 @@ fn settings(args: &Args) -> Vec<Setting> {
         if let Some(number) = args.int(name) {
             set(method, Argument::Number(number));
         }
+    }
+    if let Some(Value::Word(_)) = args.get("early_ttl").map(|opt| &opt.value) {
+        set("early_ttl_auto", Argument::None);
     }
     match args.word("codec") {
         Some("json") => set("codec", Argument::Codec("Json")),

@@ -69,6 +69,18 @@ impl<'a> Needs<'a> {
         self.names.extend(expr.uses.bindings.iter().cloned());
     }
 
+    /// What a body has only for as long as the call lasts: the references among its parameters, and `&self`. The rest moves
+    /// with it.
+    pub(super) fn borrowed(cx: &Cx<'_>) -> Self {
+        let mut needs = Self::default();
+        for param in cx.function.params.iter().filter(|param| param.is_plain() && param.reference().is_some()) {
+            needs.names.extend(param.name().map(|name| name.unraw().to_string()));
+        }
+        needs.self_value = cx.function.receiver().is_some_and(is_borrowed);
+        needs.whole_self = needs.self_value;
+        needs
+    }
+
     fn mention(&mut self, names: &BTreeSet<String>, times: usize) {
         for name in names {
             *self.mentioned.entry(name.clone()).or_default() += times;
@@ -144,6 +156,14 @@ impl Captures {
         self
     }
 
+    /// What is the user's, with `self` as it was captured.
+    pub(super) fn with_self(&self, tokens: TokenStream) -> TokenStream {
+        match &self.this {
+            Some((written, kept)) => crate::tokens::rename(tokens, written, kept),
+            None => tokens,
+        }
+    }
+
     /// An expression after the body: what is mentioned again elsewhere is cloned once more.
     pub(super) fn arguments(&self, cx: &Cx<'_>, tokens: TokenStream) -> TokenStream {
         let tokens = match &self.this {
@@ -158,11 +178,7 @@ impl Captures {
         let Some((receiver, written)) = cx.function.receiver().zip(cx.function.self_ident.as_ref()) else { return };
         let span = crate::hygiene::span();
         let (kept, this) = (Ident::new("kept_self", span), Ident::new("this", span));
-        let by_reference = match &receiver.kind {
-            syn::ReceiverKind::Reference(..) => true,
-            syn::ReceiverKind::Typed(_, ty) => matches!(**ty, syn::Type::Reference(_)),
-            _ => false,
-        };
+        let by_reference = is_borrowed(receiver);
         // What cannot be owned is reported at `self`.
         crate::hygiene::located(receiver.self_token.span, || {
             let p = cx.p();
@@ -217,6 +233,14 @@ impl Captures {
                 self.after.extend(q!(let #binding = #kept;));
             }
         }
+    }
+}
+
+fn is_borrowed(receiver: &syn::Receiver) -> bool {
+    match &receiver.kind {
+        syn::ReceiverKind::Reference(..) => true,
+        syn::ReceiverKind::Typed(_, ty) => matches!(**ty, syn::Type::Reference(_)),
+        _ => false,
     }
 }
 

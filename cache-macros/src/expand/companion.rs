@@ -168,8 +168,12 @@ fn body_with_uses(function: &Function, plan: &Read) -> TokenStream {
     let body = &function.body;
     let mentioned = crate::tokens::idents(&body.stream());
     let captured = crate::tokens::mentions(&body.stream());
-    let unused = plan.storing.bindings.iter().filter(|name| !mentioned.contains(*name) && !captured.contains(*name));
-    let unused: Vec<&Ident> = unused.filter_map(|name| function.binding(name)).map(|(_, binding)| binding).collect();
+    let bypass = plan.bypass.as_ref().map(|bypass| crate::tokens::mentions(&bypass.to_token_stream()));
+    let known = plan.storing.bindings.iter().chain(bypass.iter().flatten());
+    let unused: std::collections::BTreeSet<&String> =
+        known.filter(|name| !mentioned.contains(*name) && !captured.contains(*name)).collect();
+    let unused: Vec<&Ident> =
+        unused.into_iter().filter_map(|name| function.binding(name)).map(|(_, binding)| binding).collect();
     if unused.is_empty() {
         return body.to_token_stream();
     }

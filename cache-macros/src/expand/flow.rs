@@ -4,10 +4,10 @@ use proc_macro2::TokenStream;
 use quote::ToTokens as _;
 
 use super::capture::{Captures, Life, Needs};
-use super::{Cx, batch, key};
+use super::{Cx, aging, batch, key};
 use crate::args::Ttl;
 use crate::function::{self, Form};
-use crate::model::{Element, Read};
+use crate::model::{Aging, Element, Read};
 
 /// How the user's body is started.
 #[derive(Debug)]
@@ -94,8 +94,25 @@ impl<'a> After<'a> {
     }
 }
 
+/// [`shape`], with what options ask of the return type. `raw` is what an error of the cache becomes a return value by.
+pub(super) fn checked_shape(cx: &Cx<'_>, plan: &Read) -> TokenStream {
+    let mut shape = shape(cx, plan);
+    if plan.fails.is_some() {
+        let raw = cx.shape();
+        shape = q!(#raw let raw = shape; #shape);
+    }
+    for (name, span) in &plan.evidence {
+        let (raw, check) = crate::hygiene::located(*span, || {
+            let (p, name) = (cx.p(), proc_macro2::Ident::new(name, crate::hygiene::span()));
+            (cx.shape(), q!(#p::#name(shape);))
+        });
+        shape = q!(#raw #check #shape);
+    }
+    shape
+}
+
 /// What needs no value, rendered before anything awaits.
-fn early(cx: &Cx<'_>, plan: &Read) -> TokenStream {
+pub(super) fn early(cx: &Cx<'_>, plan: &Read) -> TokenStream {
     let said = known(cx, plan, &q!(early));
     let mutable = (!said.is_empty()).then(|| q!(mut));
     q!(let #mutable early = at.early(); #said)
@@ -147,6 +164,9 @@ pub(super) fn statements(
     if plan.batch.is_some() {
         return batch::statements(cx, plan, site, mode, body, inline);
     }
+    if plan.aging != Aging::None {
+        return aging::statements(cx, plan, site, mode, body, inline);
+    }
     let p = cx.p();
     let is_sync = matches!(cx.function.form, Form::Sync);
     let dot_await = (!is_sync).then(|| q!(.await));
@@ -156,18 +176,7 @@ pub(super) fn statements(
         (false, false) => (q!(miss), q!(run), q!(finish)),
     };
     let at = cx.at(site);
-    let mut shape = shape(cx, plan);
-    if plan.fails.is_some() {
-        let raw = cx.shape();
-        shape = q!(#raw let raw = shape; #shape);
-    }
-    for (name, span) in &plan.evidence {
-        let (raw, check) = crate::hygiene::located(*span, || {
-            let (p, name) = (cx.p(), proc_macro2::Ident::new(name, crate::hygiene::span()));
-            (cx.shape(), q!(#p::#name(shape);))
-        });
-        shape = q!(#raw #check #shape);
-    }
+    let shape = checked_shape(cx, plan);
     // A hit is over before anything of it has to outlive an await: the key moves into the future only on a miss.
     let key =
         if plan.fails.is_some() { key::binding(cx, &plan.key, site) } else { key::lookup(cx, &plan.key, site, mode) };

@@ -3,6 +3,7 @@
 //! Every token that is not the user's is spanned `mixed_site`: its local names cannot meet those of the user, while
 //! paths and items resolve where the attribute stands.
 
+mod aging;
 mod batch;
 mod capture;
 mod companion;

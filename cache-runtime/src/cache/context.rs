@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Cache;
 use crate::config::CacheConfig;
+use crate::engine::aging::Drive;
 use crate::engine::call::{Call, Held};
 use crate::engine::recache::Report;
 use crate::engine::write::Invalidated;
 use crate::error::{Error, ErrorKind};
 use crate::report;
-use crate::shape::Returned;
+use crate::shape::{Cached, Returned};
 use crate::site::Site;
 use crate::tenant::Tenant;
 
@@ -247,17 +248,37 @@ impl<'c> Call<'c> {
     }
 }
 
+/// Work for another task, in this task's cache and as its tenant.
+fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
+    let scoped = if SCOPES.load(Ordering::Relaxed) { SCOPED.try_with(Clone::clone).ok() } else { None };
+    let tenant = tenant();
+    async move {
+        let work = TENANT.scope(tenant, work);
+        match scoped {
+            Some(cache) => SCOPED.scope(cache, work).await,
+            None => work.await,
+        }
+    }
+}
+
 impl<S: Returned> Invalidated<'_, S> {
     /// Runs recaches in the background, in this task's cache and as its tenant.
     pub fn background(&self, work: impl Future<Output = Report> + Send + 'static) {
-        let scoped = if SCOPES.load(Ordering::Relaxed) { SCOPED.try_with(Clone::clone).ok() } else { None };
-        let tenant = tenant();
-        self.start(async move {
-            let work = TENANT.scope(tenant, work);
-            match scoped {
-                Some(cache) => SCOPED.scope(cache, work).await,
-                None => work.await,
-            }
-        });
+        self.start(carried(work));
+    }
+}
+
+impl<S> Drive<S>
+where
+    S: Cached + 'static,
+    S::Ret: Send + 'static,
+{
+    /// Runs a load that owns what it needs: in place, or in the background, in this task's cache and as its tenant.
+    ///
+    /// # Errors
+    ///
+    /// It took longer than `timeout`, and there is no old value that may be served instead.
+    pub async fn anywhere(self, work: impl Future<Output = Option<S::Ret>> + Send + 'static) -> Result<S::Ret, Error> {
+        self.run(work, carried).await
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 
+use super::aging::Pauses;
 use super::name::{self, Covers};
 use super::shared::Shared;
 use crate::background::Background;
@@ -73,6 +74,8 @@ pub(crate) struct Core {
     /// Where entries are that other processes share.
     pub(crate) shared: Option<Arc<Shared>>,
     pub(crate) background: Arc<Background>,
+    /// Keys whose source has just failed.
+    pub(crate) pauses: Pauses,
 }
 
 /// What may keep functions from using a cache, in one byte, so that a call that nothing keeps asks once.
@@ -132,6 +135,7 @@ impl Core {
             private: RwLock::new(Vec::new()),
             shared,
             background,
+            pauses: Pauses::default(),
             settings,
         }))
     }
@@ -324,7 +328,7 @@ impl Core {
     pub(crate) fn sweep(&self) -> u64 {
         let now = self.now();
         let mut removed = Vec::new();
-        self.each_store(|map| removed.extend(map.sweep(&mut |_, record| !record.is_valid(now))));
+        self.each_store(|map| removed.extend(map.sweep(&mut |_, record| record.is_dead(now))));
         let swept = removed.len() as u64;
         // Their cells are free only once they are gone.
         drop(removed);

@@ -4,6 +4,7 @@
 //! value and is finished. Nothing awaits between a load's first cell and its body, so the snapshot is complete before it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::call::Call;
 use super::core::{Core, Function};
@@ -11,7 +12,7 @@ use super::shared::fill::{self, Ending};
 use super::shared::{Grant, renewing};
 use super::sink::{Early, Tags, Texts};
 use crate::cell::CellSet;
-use crate::clock::Nanos;
+use crate::clock::{Nanos, after};
 use crate::flight::{self, Base, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::memory::Removed;
@@ -39,6 +40,8 @@ pub struct Load<'a, S: Cached> {
     pub(super) refreshes: Option<Nanos>,
     /// Present where the entry is on a shared backend.
     share: Option<Share>,
+    /// Whether an error leaves what is there alone, also one that is kept (`ttl_err`).
+    pub(super) keeps_old: bool,
 }
 
 /// A load whose entry is on a shared backend.
@@ -49,6 +52,10 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    pub(super) fn of(grant: Grant) -> Self {
+        Self { grant: Some(Box::new(grant)) }
+    }
+
     /// Where it can be seen whether the load is up to date.
     pub(super) fn base(&self, late: bool) -> Base {
         self.grant.as_ref().map_or(Base::Unknown, |grant| Base::Shared(grant.snapshot(), late))
@@ -75,6 +82,7 @@ impl<'a, S: Cached> Load<'a, S> {
             life: None,
             refreshes: None,
             share: None,
+            keeps_old: false,
         }
     }
 
@@ -91,12 +99,19 @@ impl<'a, S: Cached> Load<'a, S> {
             life: None,
             refreshes: None,
             share: Some(share),
+            keeps_old: false,
         }
     }
 
     /// The lead alone, with what it is for.
     pub(super) fn into_parts(self) -> (Option<Lead>, u64, Early, Option<Share>) {
         (self.lead, self.template, self.early, self.share)
+    }
+
+    /// [`into_parts`](Self::into_parts), with when it began.
+    #[allow(clippy::type_complexity, reason = "the fields, in a row")]
+    pub(super) fn into_all_parts(self) -> (Option<Lead>, u64, Early, Option<Share>, Option<Nanos>) {
+        (self.lead, self.template, self.early, self.share, self.refreshes)
     }
 
     fn core(&self) -> Option<&'a Arc<Core>> {
@@ -139,6 +154,10 @@ impl<'a, S: Cached> Load<'a, S> {
             None => body.await,
         };
         let cost = stopwatch.stop();
+        #[cfg(feature = "sabotage")]
+        if let Some(grant) = self.share.as_mut().and_then(|share| share.grant.as_mut()) {
+            grant.read_late().await;
+        }
         Done::new(self, ret, cost)
     }
 
@@ -271,14 +290,15 @@ impl<'f> Fill<'f> {
 
 impl<'a, S: Cached> Done<'a, S> {
     fn new(load: Load<'a, S>, ret: S::Ret, cost: Nanos) -> Self {
-        let Load { call, shape, lead, template, cells, watch, life, refreshes, share, .. } = load;
+        let Load { call, shape, lead, template, cells, watch, life, refreshes, share, keeps_old, .. } = load;
         let split = shape.split(ret);
         if matches!(split, Split::Err(_))
             && let Some(function) = call.function()
         {
             function.counters.errors.increment();
         }
-        let plan = Plan { cells, life, store: true, refused: false, refreshes, late: Texts::default() };
+        let store = !keeps_old || !matches!(split, Split::Err(_));
+        let plan = Plan { cells, life, store, refused: false, refreshes, late: Texts::default() };
         Self { call, shape, lead, template, split, cost, plan, watch, share }
     }
 
@@ -453,7 +473,10 @@ pub(crate) fn record(
         counters.unstored.increment();
         return None;
     }
+    // Nobody is served an old error.
+    let window = if matches!(stored, Stored::Err(_)) { Duration::ZERO } else { options.ages.window() };
     let mut record = Record::new(physical, stored, template, now, expires, cells);
+    record.of_use = after(expires, window);
     record.cost = cost;
     record.life = asked;
     record.bytes = bytes;

@@ -10,8 +10,16 @@ macro_rules! opaque_debug {
             }
         })*
     };
+    ($($name:ident<$param:ident $(: $bound:path)?>),* $(,)?) => {
+        $(impl<$param $(: $bound)?> std::fmt::Debug for $name<$param> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(stringify!($name))
+            }
+        })*
+    };
 }
 
+pub(crate) mod aging;
 pub(crate) mod batch;
 pub(crate) mod call;
 pub(crate) mod claim;

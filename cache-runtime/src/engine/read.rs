@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::flight::{Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::memory::{KeyHash, Store};
-use crate::policy::Jitter;
+use crate::policy::{EarlyRefresh, Jitter};
 use crate::record::Record;
 use crate::report;
 use crate::shape::Cached;
@@ -39,7 +39,7 @@ pub enum Step<'a, S: Cached> {
 }
 
 /// What a read comes to before it may have to wait.
-enum Next<R> {
+pub(super) enum Next<R> {
     Done(R),
     /// The body has to run.
     Lead(Leading),
@@ -266,6 +266,10 @@ impl Call<'_> {
         {
             return None;
         }
+        if self.site.options.ages.early != EarlyRefresh::Never {
+            // Whether it is to be refreshed is asked by `ask`.
+            return None;
+        }
         let function = core.function(self.site);
         let tally = function.tally();
         let ret = look(core, function, key, shape, now, |record, now| {
@@ -331,7 +335,7 @@ impl Call<'_> {
     }
 
     /// What to do about a key that missed.
-    fn next<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &Patience) -> Next<S::Ret> {
+    pub(super) fn next<S: Cached>(&self, mode: Mode, key: &KeyWriter, shape: S, patience: &Patience) -> Next<S::Ret> {
         let Some(core) = self.cacheable(shape) else { return Next::Lead(Leading::ALONE) };
         if mode == Mode::Refresh {
             let began = core.now();
@@ -402,7 +406,13 @@ impl Call<'_> {
         Step::Load(load)
     }
 
-    fn waited<S: Cached>(&self, key: &KeyWriter, shape: S, waited: Waited, patience: &mut Patience) -> Next<S::Ret> {
+    pub(super) fn waited<S: Cached>(
+        &self,
+        key: &KeyWriter,
+        shape: S,
+        waited: Waited,
+        patience: &mut Patience,
+    ) -> Next<S::Ret> {
         let Some(core) = self.core() else { return Next::Lead(Leading::ALONE) };
         match waited {
             Waited::Landed(Landing::Shared { stored, .. }) => match shape.revive(stored) {
@@ -472,7 +482,9 @@ impl<S: Cached> Sight<'_, S> {
             Seen::Value(value) => Some(self.shape.some(value)),
             Seen::Else(record) => self.shape.revive(record.value.clone()),
             Seen::Dead(record) => {
-                store.map().remove_same(self.key, &record);
+                if record.is_dead(self.now) {
+                    store.map().remove_same(self.key, &record);
+                }
                 None
             }
             Seen::Other => None,

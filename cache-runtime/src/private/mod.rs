@@ -10,6 +10,7 @@ pub use crate::cache::Cache;
 pub use crate::cache::handle::Entry;
 pub use crate::cache::warm::{IntoArgs, Warm, warm};
 pub use crate::codec::Codec;
+pub use crate::engine::aging::{Ask, Drive, Loader, Loading, Run};
 pub use crate::engine::batch::{Asked, Batch};
 pub use crate::engine::call::{Call as At, logical_key, template_key};
 pub use crate::engine::load::{Done, Fill, Load};
@@ -68,6 +69,15 @@ impl<T> std::future::IntoFuture for Immediate<T> {
 /// Wraps what was done.
 pub fn immediate<T>(done: T) -> Immediate<T> {
     Immediate(done)
+}
+
+/// What a load came to of which nothing can be said but that.
+///
+/// # Panics
+///
+/// It failed, which only a `timeout` can have.
+pub fn certain<R>(driven: Result<R, Error>) -> R {
+    driven.unwrap_or_else(|error| unreachable!("without a `timeout` a load does not fail: {error}"))
 }
 
 impl<'c> At<'c> {

@@ -197,7 +197,11 @@ impl Link {
                 return Err(error);
             }
         }
-        self.identity.store(u64::from_le_bytes(standing.identity), Ordering::Release);
+        let before = self.identity.swap(u64::from_le_bytes(standing.identity), Ordering::AcqRel);
+        if self.used_for == Use::Watch && before != 0 && before.to_le_bytes() != standing.identity {
+            // What was read here, and may have been copied, was another server's. Whoever asks finds that out first.
+            self.kill();
+        }
         self.asked.store(now, Ordering::Release);
         self.known_until.store(after(now, TRUST), Ordering::Release);
         Ok(standing)

@@ -9,6 +9,7 @@ use redis::{Cmd, Value, cmd};
 use super::fault::{self, Fault};
 use super::script;
 use crate::error::{Error, ErrorKind};
+use crate::sabotage::{self, Mutation};
 use crate::store::{EntryName, FENCED, Image, Life, Name, Nonce, Op, Reply};
 
 /// Who accepted a value: see `info`.
@@ -108,6 +109,7 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command.arg(&writer[..]).arg(ms(*ttl));
             command
         }
+        Op::Unmark { name, .. } if sabotage::is(Mutation::AllMarks) => plain("UNLINK", name),
         Op::Unmark { name, writer } => {
             let mut command = eval(script::MARK, &[name]);
             command.arg(&writer[..]).arg("");
@@ -195,6 +197,10 @@ fn stamped(value: &[u8], stamp: Stamp) -> Vec<u8> {
 
 /// The value without its stamp, if the stamp is this one.
 fn unstamped(mut bytes: Vec<u8>, stamp: Stamp) -> Option<Vec<u8>> {
+    if sabotage::is(Mutation::NoIdentity) {
+        bytes.truncate(bytes.len().saturating_sub(stamp.len()));
+        return Some(bytes);
+    }
     let value = bytes.strip_suffix(&stamp)?.len();
     bytes.truncate(value);
     Some(bytes)

@@ -20,11 +20,12 @@ use super::node::Node;
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::store::{Name, Watcher};
 use crate::timer::Sleep;
 
-/// How long a server that cannot be watched is left alone.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server that cannot be watched is left alone: one that never will, and one that is in no state to.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_millis(250));
 
 /// How long the name lives that arming writes.
 const PROBE_MS: u64 = 1;
@@ -71,9 +72,8 @@ impl Watch {
 
     /// The server, or what is before it, cannot be watched. Nobody is told of changes: copies are not served.
     pub(super) fn refused(&self, error: &Error) {
-        if !error.is_retryable() {
-            self.again.store(after(alive_now(), PATIENCE), Ordering::Release);
-        }
+        let patience = if error.is_retryable() { PATIENCE.1 } else { PATIENCE.0 };
+        self.again.store(after(alive_now(), patience), Ordering::Release);
         report::warn("changes on the servers cannot be heard of: entries are not kept in memory", error);
     }
 
@@ -83,6 +83,9 @@ impl Watch {
             return;
         }
         pushed.store(true, Ordering::Release);
+        if sabotage::is(Mutation::DeafToPushes) {
+            return;
+        }
         match push.data.first() {
             Some(Value::Array(names)) => names.iter().for_each(|name| match name {
                 Value::BulkString(name) => self.of.watcher.changed(name),
@@ -111,6 +114,11 @@ impl Watch {
         pushed: &AtomicBool,
         deadline: Nanos,
     ) -> Result<(), Error> {
+        if sabotage::is_again(Mutation::NoRearm) {
+            self.of.watcher.missed(self.server);
+            self.of.watcher.heard(self.server, alive_now());
+            return Ok(());
+        }
         let mut tracking = cmd("CLIENT");
         tracking.arg("TRACKING").arg("ON");
         let candidates: Vec<Vec<u8>> = (0..if in_cluster { PROBES } else { 1 })

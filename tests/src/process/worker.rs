@@ -119,6 +119,11 @@ impl Worker {
         self.child.id()
     }
 
+    /// Whether it has ended by itself, or was killed by somebody else.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Asks it to end and awaits that.
     pub async fn exit(mut self) {
         self.command("exit", Value::Null).await;

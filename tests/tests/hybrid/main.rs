@@ -6,15 +6,27 @@
 //! | `copy` | what is kept in memory, for how long, and what a hit costs |
 //! | `reach` | how changes reach copies |
 //! | `fence` | marks of what is being written |
+//! | `fenced` | marks in unusual company |
+//! | `hidden` | networks and servers that hide what changes |
+//! | `identity` | servers whose data set is replaced |
+//! | `pause` | processes, servers and runtimes that stand still |
+//! | `spread` | clusters and sentinels, TLS and sockets |
+//! | `chase` | writes and reads without pause, and what may be read when |
 //! | `silence` | links that are lost, half open, or hide what servers say |
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod chase;
 mod copy;
 mod fence;
+mod fenced;
+mod hidden;
+mod identity;
+mod pause;
 mod reach;
 mod silence;
+mod spread;
 
 use std::sync::Arc;
 use std::time::Duration;

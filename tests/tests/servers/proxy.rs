@@ -168,6 +168,17 @@ async fn connections_can_be_reset_and_refused() {
 }
 
 #[tokio::test]
+async fn an_address_moves_to_another_server() {
+    let (old, proxy, mut client) = proxied().await;
+    let new = Server::start().await;
+    proxy.retarget(new.addr());
+    run(&mut client, "SET a 1").await.unwrap();
+    assert_eq!(old.query::<u64>(&["DBSIZE"]).await, 1, "an open connection stays where it is");
+    run(&mut connect(proxy.url()).await.unwrap(), "SET a 1").await.unwrap();
+    assert_eq!(new.query::<u64>(&["DBSIZE"]).await, 1);
+}
+
+#[tokio::test]
 async fn the_next_answers_are_replaced() {
     let (server, proxy, mut client) = proxied().await;
     proxy.corrupt(Corrupt::error("LOADING not yet"), 2);

@@ -24,7 +24,9 @@ async fn a_worker_is_stopped_continued_and_killed() {
     assert!(timeout(SHORT, worker.answer()).await.is_err(), "a stopped worker answered");
     worker.cont_signal();
     assert_eq!(worker.answer().await, Ok(json!("pong")));
+    assert!(!worker.has_ended());
     worker.kill();
+    assert!(worker.has_ended());
     assert_eq!(running_in(worker.pid()), 0);
 }
 

@@ -15,6 +15,7 @@ use crate::engine::call::Call;
 use crate::error::Error;
 use crate::outbox::Invalidation;
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::store::{Name, Nonce, Op};
 use crate::timer::Sleep;
 
@@ -55,6 +56,9 @@ impl Fence {
     }
 
     fn marks(&self) -> Vec<Op> {
+        if sabotage::is(Mutation::NoMark) {
+            return Vec::new();
+        }
         let mark = |name: &Name| Op::Mark { name: Arc::clone(name), writer: self.writer, ttl: self.span };
         self.names.iter().map(mark).collect()
     }
@@ -79,8 +83,8 @@ impl Fence {
         alongside(body, renewal).await
     }
 
-    /// Has the marks removed with the invalidation after the body. What was marked is dropped all the same: a mark may have
-    /// been lost, and what others have put in its place is invalid; and if the servers cannot be told now, only names are kept.
+    /// Has the marks removed with the invalidation after the body. That is told what was marked, too: where a mark is gone
+    /// (an eviction), others may have made the cell anew, and stored what was there before the body.
     pub(crate) fn lower(mut self, what: &mut Invalidation) -> Lowered {
         what.marks.extend(self.unmarks());
         let lowered = Lowered { set: self.set, lease: self.shared.lease(), lost: self.lost.load(Ordering::Relaxed) };
@@ -124,6 +128,8 @@ impl Lowered {
                 &format_args!("`{function}`: others may have read and kept what it has changed since"),
             );
         }
-        Sleep::until(after(since, self.lease)).await;
+        if !sabotage::is(Mutation::NoSettling) {
+            Sleep::until(after(since, self.lease)).await;
+        }
     }
 }

@@ -13,10 +13,11 @@ use crate::engine::name::Covers;
 use crate::engine::sink::Texts;
 use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
-use crate::policy::{Jitter, Lifetime};
+use crate::policy::{Ages, Jitter, Lifetime};
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::shape::Handling;
-use crate::store::{Image, Name, Nonce, Op};
+use crate::store::{Image, Life, Name, Nonce, Op};
 
 /// What a load came to.
 pub(crate) struct Ending<'e, V: 'static, E> {
@@ -93,11 +94,16 @@ impl Call<'_> {
             .map(|(name, _)| Arc::clone(name))
             .collect();
         shared.notes.learn(&fill.grant.want.name.entry, &late);
+        let created_ms = wall_ms();
+        let (expires_ms, ttl) = match outcome {
+            Outcome::Some | Outcome::None => aged(&self.site.options.ages, created_ms, ttl),
+            Outcome::Err | Outcome::Hint => (0, ttl),
+        };
         let head = Head {
             outcome,
             template: ending.template,
-            created_ms: wall_ms(),
-            expires_ms: 0,
+            created_ms,
+            expires_ms,
             cost_us: ending.cost / 1_000,
             cells: cells.iter().map(|(name, nonce)| (std::borrow::Cow::Borrowed(&**name), *nonce)).collect(),
         };
@@ -172,6 +178,17 @@ fn late_cells(shared: &Shared, call: &Call<'_>, grant: &Grant, late: &Texts) -> 
 }
 
 fn store(grant: &Grant, image: Image, ttl: Option<Duration>) -> Op {
+    if sabotage::is(Mutation::FillWithoutLease) {
+        let life = ttl.map_or(Life::Forever, Life::For);
+        return Op::Replace {
+            name: grant.want.name.clone(),
+            seen: None,
+            plain: None,
+            image: Some(image),
+            life,
+            close: false,
+        };
+    }
     let token = grant.hold.as_ref().map_or_else(Nonce::default, |hold| hold.token);
     Op::Fill { name: grant.want.name.clone(), token, image, ttl, or_drop: grant.refresh }
 }
@@ -180,6 +197,18 @@ fn store(grant: &Grant, image: Image, ttl: Option<Duration>) -> Op {
 pub(super) fn lifetime(core: &Core, life: Lifetime, jitter: Jitter) -> Option<Option<Duration>> {
     let now = core.now();
     core.expiry(now, life, jitter).map(|at| (at != FOREVER).then(|| Duration::from_nanos(at.saturating_sub(now))))
+}
+
+/// When a value of this life expires, for those who serve old values, and how long its entry lives: for as long as it is of
+/// use. 0: nobody serves it after its life.
+pub(super) fn aged(ages: &Ages, created_ms: u64, ttl: Option<Duration>) -> (u64, Option<Duration>) {
+    match ttl {
+        Some(ttl) if ages.is_set() => {
+            let expires_ms = created_ms.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX));
+            (expires_ms, Some(ttl.saturating_add(ages.window())))
+        }
+        ttl => (0, ttl),
+    }
 }
 
 /// Makes cells live for as long as an entry of this life. They were made for longer than most entries live.

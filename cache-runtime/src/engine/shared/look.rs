@@ -1,6 +1,7 @@
 //! Looking entries up: one round trip reads an entry, its cells, and what else the caller wants; then it is judged.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Shared;
 use super::near::{Near, Pending};
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::key::KeyWriter;
 use crate::record::{Erased, Stored};
 use crate::report;
+use crate::sabotage::{self, Mutation};
 use crate::shape::{Cached, Handling};
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
@@ -29,7 +31,7 @@ pub(super) enum Form {
 
 /// An entry that is asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Want {
+pub(crate) struct Want {
     pub(super) name: EntryName,
     /// Identity of the key template; 0 fits every entry.
     pub(super) template: u64,
@@ -43,6 +45,8 @@ pub(super) struct Want {
     pub(super) noted: Vec<Name>,
     /// Whether memory is to have a copy of it.
     pub(super) copied: bool,
+    /// Whether it is of use after its life, too.
+    pub(super) aged: bool,
     /// Whether what lies there was counted as unusable: a call looks more than once.
     rejected: bool,
 }
@@ -58,6 +62,8 @@ pub(super) struct Seen {
     pub(super) cells: Vec<(Name, Option<Nonce>)>,
     /// Where memory may have a copy of it.
     pub(super) near: Option<Near>,
+    /// How long the entry still lives, where that was asked; the inner `None`: for ever.
+    pub(super) left: Option<Option<Duration>>,
 }
 
 /// What an entry is worth.
@@ -87,7 +93,7 @@ enum Rejected {
 
 impl Want {
     /// The entry of a call that knows what it depends on.
-    pub(super) fn of(shared: &Shared, call: &Call<'_>, key: &KeyWriter, early: &Early) -> Self {
+    pub(crate) fn of(shared: &Shared, call: &Call<'_>, key: &KeyWriter, early: &Early) -> Self {
         let name = super::names::entry(&shared.prefix, key.as_bytes());
         let tenant = call.tenant();
         let mut required = shared.implicit_cells(tenant, call.site, early.namespace.as_deref());
@@ -101,7 +107,7 @@ impl Want {
         let form = if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole };
         let own = shared.function_cell(tenant, call.site);
         let (template, noted, copied) = (key.template(), Vec::new(), shared.copies(call.site));
-        let mut want = Self { name, template, form, required, own, noted, copied, rejected: false };
+        let mut want = Self { name, template, form, required, own, noted, copied, aged: false, rejected: false };
         // Of tags that only the value tells, and of an entry that somebody else stored.
         want.remember(shared);
         want
@@ -118,10 +124,16 @@ impl Want {
             own: None,
             noted: Vec::new(),
             copied: false,
+            aged: false,
             rejected: false,
         };
         want.remember(shared);
         want
+    }
+
+    /// The moment at which an entry is judged: what is of use after its life is, for as long as the server keeps it.
+    fn moment(&self, now_ms: u64) -> u64 {
+        if self.aged { 0 } else { now_ms }
     }
 
     fn remember(&mut self, shared: &Shared) {
@@ -204,6 +216,7 @@ impl Seen {
             match self.cells.iter().find(|(known, _)| **known == **name) {
                 None => ask.push(Arc::from(&**name)),
                 Some((_, current)) if *current == Some(*nonce) => {}
+                Some((_, None)) if sabotage::is(Mutation::MissingCell) => {}
                 Some(_) => return Verdict::Dead,
             }
         }
@@ -227,7 +240,7 @@ impl Shared {
         let mut pending: Vec<Option<Pending>> = wants.iter().map(|want| self.pending(want)).collect();
         let mut ops: Vec<Op> = wants.iter().flat_map(Want::entry_ops).collect();
         ops.extend(cells.iter().map(|cell| Op::Read(Arc::clone(cell))));
-        let lives = wants.iter().zip(&pending).filter(|(_, pending)| pending.is_some());
+        let lives = wants.iter().zip(&pending).filter(|(want, pending)| pending.is_some() || want.aged);
         ops.extend(lives.map(|(want, _)| Op::Left(Arc::clone(&want.name.entry))));
         let (replies, told) = if pending.iter().any(Option::is_some) {
             self.store.read(ops).await
@@ -241,10 +254,10 @@ impl Shared {
             let bytes = replies.next().unwrap_or_else(super::no_reply)?.bytes()?;
             read.push((Arc::clone(cell), bytes.and_then(|bytes| Nonce::try_from(bytes).ok())));
         }
-        for (pending, seen) in pending.iter_mut().zip(&mut seen) {
-            if let Some(pending) = pending.take() {
-                let left = replies.next().unwrap_or_else(super::no_reply)?;
-                seen.near = pending.found(left).filter(|_| told);
+        for ((want, pending), seen) in wants.iter().zip(&mut pending).zip(&mut seen) {
+            if pending.is_some() || want.aged {
+                seen.left = replies.next().unwrap_or_else(super::no_reply)?.left()?;
+                seen.near = pending.take().filter(|_| told && seen.left.is_some()).map(Pending::found);
             }
         }
         for (want, seen) in wants.iter().zip(&mut seen) {
@@ -264,7 +277,11 @@ impl Shared {
         let asked: Vec<Vec<Name>> = wants
             .iter()
             .zip(&*seen)
-            .map(|(want, seen)| if let Verdict::Ask(cells) = seen.judge(want, now_ms) { cells } else { Vec::new() })
+            .map(
+                |(want, seen)| {
+                    if let Verdict::Ask(cells) = seen.judge(want, want.moment(now_ms)) { cells } else { Vec::new() }
+                },
+            )
             .collect();
         if asked.iter().all(Vec::is_empty) {
             return Ok(());
@@ -328,7 +345,7 @@ impl Call<'_> {
         handling: &Handling<V>,
         error: impl FnOnce(&Wire<'_>, &Envelope<'_>) -> Result<Option<Erased>, Reject>,
     ) -> Result<Option<Stored>, Rejected> {
-        let envelope = match seen.judge(want, wall_ms()) {
+        let envelope = match seen.judge(want, want.moment(wall_ms())) {
             Verdict::Live(envelope) => envelope,
             Verdict::Unusable(reject) => return Err(Rejected::Bytes(reject)),
             Verdict::Other => return Err(Rejected::Template),

@@ -18,11 +18,13 @@ pub(crate) mod direct;
 pub(crate) mod fence;
 pub(crate) mod fill;
 mod grant;
-mod look;
+pub(super) mod look;
 pub(crate) mod names;
 mod near;
 mod notes;
-mod read;
+pub(super) mod read;
+#[cfg(feature = "sabotage")]
+mod sabotaged;
 pub(crate) mod write;
 
 use std::fmt;

@@ -12,17 +12,15 @@ use crate::engine::call::Call;
 use crate::engine::core::Core;
 use crate::record::{Record, Stored};
 use crate::site::{Site, SiteKind};
-use crate::store::{Name, Reply};
+use crate::store::Name;
 
 /// What a look-up tells of an entry besides the entry, where later changes of it are told to this process.
 #[derive(Debug)]
 pub(super) struct Near {
     /// Acquired before the look-up was sent.
-    cells: CellSet,
+    pub(super) cells: CellSet,
     /// When it was sent.
-    sent: Nanos,
-    /// How long the entry still lived then, at least; `None`: for ever.
-    left: Option<Duration>,
+    pub(super) sent: Nanos,
 }
 
 /// A copy that may be made of what is about to be read.
@@ -33,10 +31,9 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// With what the servers said of the entry's life; `None`: it is gone.
-    pub(super) fn found(self, left: Reply) -> Option<Near> {
-        let left = left.left().ok().flatten()?;
-        Some(Near { cells: self.cells, sent: self.sent, left })
+    /// The look-up has been answered.
+    pub(super) fn found(self) -> Near {
+        Near { cells: self.cells, sent: self.sent }
     }
 }
 
@@ -48,10 +45,9 @@ impl Near {
         }
     }
 
-    /// When a copy that is made now expires: never after the entry itself.
-    fn expires(&self, now: Nanos) -> Nanos {
-        let since = Duration::from_nanos(alive_now().saturating_sub(self.sent));
-        self.left.map_or(FOREVER, |left| after(now, left.saturating_sub(since)))
+    /// How much of what was left when the look-up was sent is left now.
+    fn left(&self, left: Duration) -> Duration {
+        left.saturating_sub(Duration::from_nanos(alive_now().saturating_sub(self.sent)))
     }
 }
 
@@ -86,17 +82,31 @@ impl Call<'_> {
 
     /// Keeps a copy of what a watched look-up found.
     pub(super) fn copy(&self, core: &Core, want: &Want, seen: &Seen, stored: &Stored) {
+        #[cfg(feature = "sabotage")]
+        let marked_late = self.marked_late(want, seen);
+        #[cfg(feature = "sabotage")]
+        let seen = marked_late.as_ref().unwrap_or(seen);
         let Some(near) = seen.near.as_ref().filter(|near| near.cells.is_live()) else { return };
         let now = core.now();
         let cap = self.site.options.local_cap.map_or(FOREVER, |cap| after(now, cap));
-        let expires = near.expires(now).min(cap);
+        let Some(left) = seen.left else { return };
+        // Never longer than the entry itself.
+        let left = left.map(|left| near.left(left));
+        let of_use = left.map_or(FOREVER, |left| after(now, left)).min(cap);
+        let life = self.life_of(want, seen);
+        let fresh =
+            left.map(|left| left.saturating_sub(life.map_or(Duration::ZERO, |_| self.site.options.ages.window())));
+        let expires = fresh.map_or(FOREVER, |fresh| after(now, fresh)).min(cap);
+        let age = life.zip(fresh).map_or(Duration::ZERO, |(life, fresh)| life.saturating_sub(fresh));
         let physical = &want.name.entry;
         let bytes = core.bytes(physical, stored, || seen.bytes());
         let weight = core.settings.bounds.weight(bytes);
-        if expires <= now || !core.settings.bounds.admits(weight) {
+        if of_use <= now || !core.settings.bounds.admits(weight) {
             return;
         }
         let mut record = Record::new(physical, stored.clone(), want.template, now, expires, near.cells.clone());
+        record.created = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        record.of_use = of_use;
         record.bytes = bytes;
         record.is_copy = true;
         record.weight = u32::try_from(weight).unwrap_or(u32::MAX);

@@ -13,6 +13,7 @@ use super::fill::lifetime;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
 use crate::clock::{after, alive_now, wall_ms};
+use crate::engine::aging::Old;
 use crate::engine::call::Call;
 use crate::engine::core::Core;
 use crate::engine::load::{Load, Share};
@@ -21,8 +22,9 @@ use crate::engine::sink::Early;
 use crate::error::Error;
 use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
-use crate::policy::Jitter;
+use crate::policy::{Freshness, Jitter};
 use crate::record::Stored;
+use crate::sabotage::{self, Mutation};
 use crate::shape::Cached;
 use crate::store::{Listener, Op};
 use crate::timer::Sleep;
@@ -37,6 +39,15 @@ pub(super) enum Turn<R> {
     Alone,
     /// Look again.
     Again,
+}
+
+/// What looking at a shared backend comes to.
+#[allow(clippy::large_enum_variant, reason = "a load is made once in a miss, and moved into place")]
+pub(crate) enum Looked<'a, S: Cached> {
+    /// A value, or a load.
+    Step(Step<'a, S>),
+    /// An old value, which is to be refreshed in the background.
+    Refresh(Want, Early),
 }
 
 /// Whether a running load may be joined.
@@ -59,10 +70,29 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
     ) -> Result<Step<'_, S>, Error> {
+        match self.look_shared(shared, mode, key, early, shape, patience, &mut None).await? {
+            Looked::Step(step) => Ok(step),
+            Looked::Refresh(_, early) => Ok(self.load(shape, key, early, Leading::ALONE)),
+        }
+    }
+
+    /// [`miss_shared`](Self::miss_shared) of a function that may be served an `old` value.
+    #[allow(clippy::too_many_arguments, reason = "a miss knows all of this and nothing of it belongs together")]
+    pub(crate) async fn look_shared<S: Cached>(
+        &self,
+        shared: &Arc<Shared>,
+        mode: Mode,
+        key: &KeyWriter,
+        early: Early,
+        shape: S,
+        patience: &mut Patience,
+        old: &mut Option<Old<S::Ret>>,
+    ) -> Result<Looked<'_, S>, Error> {
         let Some(core) = self.cacheable(shape) else {
-            return Ok(self.load(shape, key, early, Leading::ALONE));
+            return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE)));
         };
         let mut want = Want::of(shared, self, key, &early);
+        want.aged = self.site.options.ages.is_set();
         let mut counted = false;
         loop {
             // One who replaces what is there believes nothing of it.
@@ -71,9 +101,29 @@ impl Call<'_> {
                 self.untrusted()?;
             } else if mode == Mode::Read {
                 match shared.look(std::slice::from_ref(&want), wall_ms()).await {
+                    Ok(seen) if want.aged => {
+                        let found = seen.first().and_then(|seen| self.aged(core, shared, &mut want, seen, shape));
+                        match found {
+                            Some(found) if found.freshness == Freshness::Fresh => {
+                                self.count_hit(core, shared, &want);
+                                return Ok(Looked::Step(Step::Done(found.ret)));
+                            }
+                            Some(found) => {
+                                let at_once = self.is_served_at_once(core, key, &found);
+                                *old = Some(found);
+                                if at_once {
+                                    return Ok(Looked::Refresh(want, early));
+                                }
+                            }
+                            None => {}
+                        }
+                        seen.iter().for_each(|seen| want.learn(shared, seen));
+                        // From here on only what is fresh will do.
+                        want.aged = false;
+                    }
                     Ok(seen) => {
                         if let Some(ret) = self.served(core, shared, &mut want, seen.first(), shape) {
-                            return Ok(Step::Done(ret));
+                            return Ok(Looked::Step(Step::Done(ret)));
                         }
                         seen.iter().for_each(|seen| want.learn(shared, seen));
                     }
@@ -91,8 +141,8 @@ impl Call<'_> {
                 counted = true;
             }
             let lead = match self.turn(core, shared, mode, key, shape, reachable, patience).await {
-                Turn::Done(ret) => return Ok(Step::Done(ret)),
-                Turn::Alone => return Ok(self.load(shape, key, early, Leading::ALONE)),
+                Turn::Done(ret) => return Ok(Looked::Step(Step::Done(ret))),
+                Turn::Alone => return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE))),
                 Turn::Again => continue,
                 Turn::Lead(lead) => lead,
             };
@@ -105,9 +155,9 @@ impl Call<'_> {
                         match shape.revive(stored) {
                             Some(ret) => {
                                 core.function(self.site).tally().inspect(|counters| counters.coalesced.increment());
-                                return Ok(Step::Done(ret));
+                                return Ok(Looked::Step(Step::Done(ret)));
                             }
-                            None => return Ok(self.load(shape, key, early, Leading::ALONE)),
+                            None => return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE))),
                         }
                     }
                     Err(error) => {
@@ -122,14 +172,8 @@ impl Call<'_> {
                 None
             };
             self.site.value.get_or_init(std::any::type_name::<S::Value>);
-            return Ok(Step::Load(Load::shared(
-                self,
-                shape,
-                lead,
-                key.template(),
-                early,
-                Share { grant: grant.map(Box::new) },
-            )));
+            let share = Share { grant: grant.map(Box::new) };
+            return Ok(Looked::Step(Step::Load(Load::shared(self, shape, lead, key.template(), early, share))));
         }
     }
 
@@ -156,11 +200,74 @@ impl Call<'_> {
         if self.site.options.sliding {
             self.slide_shared(core, shared, want);
         }
+        self.count_hit(core, shared, want);
+        Some(ret)
+    }
+
+    fn count_hit(&self, core: &Core, shared: &Shared, want: &Want) {
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
             shared.notes.touch(&want.name.entry, core.now());
         }
-        Some(ret)
+    }
+
+    /// The value that a look-up found, however old.
+    fn aged<S: Cached>(
+        &self,
+        core: &Core,
+        shared: &Shared,
+        want: &mut Want,
+        seen: &Seen,
+        shape: S,
+    ) -> Option<Old<S::Ret>> {
+        let stored = self.decode(shared, want, seen, shape)?;
+        let freshness = self.freshness(want, seen)?;
+        self.copy(core, want, seen, &stored);
+        Some(Old { ret: shape.revive(stored)?, freshness })
+    }
+
+    /// How long an entry is fresh, if it is of use after that.
+    pub(super) fn life_of(&self, want: &Want, seen: &Seen) -> Option<Duration> {
+        let head = seen.parse(want)?.ok()?.head;
+        (head.expires_ms > 0).then(|| Duration::from_millis(head.expires_ms.saturating_sub(head.created_ms)))
+    }
+
+    /// How fresh an entry is. Its age is told by how long the server keeps it: clocks differ.
+    fn freshness(&self, want: &Want, seen: &Seen) -> Option<Freshness> {
+        let Some(life) = self.life_of(want, seen) else { return Some(Freshness::Fresh) };
+        let ages = &self.site.options.ages;
+        let Some(left) = seen.left? else { return Some(Freshness::Fresh) };
+        let age = (life + ages.window()).saturating_sub(left);
+        let cost = seen.parse(want).and_then(Result::ok).map_or(0, |envelope| envelope.head.cost_us);
+        ages.freshness(age, life, Duration::from_micros(cost), rand::random())
+    }
+
+    /// The right to refresh an entry in the background; `None`: it has been refreshed, or somebody does, or it cannot be.
+    pub(crate) async fn granted_refresh<S: Cached>(
+        &self,
+        shared: &Arc<Shared>,
+        mut want: Want,
+        shape: S,
+    ) -> Option<Grant> {
+        let core = self.core()?;
+        if !shared.is_trusted() {
+            return None;
+        }
+        want.aged = true;
+        let looked = shared.look(std::slice::from_ref(&want), wall_ms()).await;
+        let seen = looked.map_err(|error| self.failed(&error)).ok()?.pop()?;
+        let found = self.aged(core, shared, &mut want, &seen, shape);
+        if found.is_some_and(|found| found.freshness == Freshness::Fresh) {
+            return None;
+        }
+        want.learn(shared, &seen);
+        want.aged = false;
+        let acquired = shared.acquire(std::slice::from_ref(&want), self.site.options.lock_ttl, false).await;
+        let acquired = acquired.map_err(|error| self.failed(&error)).ok()?.pop()?;
+        // Who holds the lease refreshes it, or has just done so.
+        let is_same = acquired.seen.envelope == seen.envelope;
+        (acquired.hold.is_some() && is_same && !acquired.is_fenced())
+            .then(|| self.grant(shared, &want, acquired, false))
     }
 
     /// A hit extends the life by the ttl, in the background: nobody waits for it. A ttl that is known only from a load is not
@@ -297,6 +404,7 @@ async fn fits(shared: &Shared, joined: &Joined, reachable: bool) -> Fit {
     match joined.flight().base() {
         // Its body has not begun: it begins after this caller.
         None => Fit::Yes,
+        Some(_) if sabotage::is(Mutation::JoinBlindly) => Fit::Yes,
         Some(Base::Shared(snapshot, _)) if reachable => match shared.still_holds(&snapshot).await {
             Ok(true) => Fit::Yes,
             Ok(false) => Fit::Outdated,

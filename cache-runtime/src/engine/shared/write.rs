@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::fill::{extended, lifetime};
+use super::fill::{aged, extended, lifetime};
 use super::grant::{Hold, ensure};
 use super::look::Want;
 use super::names::{self, About};
@@ -25,6 +25,7 @@ use crate::envelope::{Head, Outcome};
 use crate::error::{Error, ErrorKind};
 use crate::key::Pattern;
 use crate::outbox::{Delivered, Invalidation, Meant, Sweep};
+use crate::sabotage::{self, Mutation};
 use crate::store::{FENCED, Image, Life, Name, Nonce, Op, Reply};
 use crate::tenant::Tenant;
 
@@ -37,7 +38,10 @@ impl Shared {
     /// Adds the names of an entry.
     pub(crate) fn push_entry(&self, physical: &[u8], into: &mut Invalidation) {
         let name = names::entry(&self.prefix, physical);
-        into.names.extend([name.entry, name.side, name.lease]);
+        into.names.extend([name.entry, name.side]);
+        if !sabotage::is(Mutation::LeaseSurvives) {
+            into.names.push(name.lease);
+        }
     }
 
     /// The name of an entry's lease.
@@ -467,11 +471,13 @@ impl<V: Send + Sync + 'static> SharedClaim<V> {
         let options = &call.site.options;
         let life = self.said.as_ref().and_then(|said| said.life).unwrap_or(options.life);
         let Some(ttl) = lifetime(core, life, options.jitter) else { return Ok(None) };
+        let created_ms = wall_ms();
+        let (expires_ms, ttl) = aged(&options.ages, created_ms, ttl);
         let head = Head {
             outcome: Outcome::Some,
             template: self.target.key().template(),
-            created_ms: wall_ms(),
-            expires_ms: 0,
+            created_ms,
+            expires_ms,
             cost_us: 0,
             cells: cells.iter().map(|(name, nonce)| (std::borrow::Cow::Borrowed(&**name), *nonce)).collect(),
         };

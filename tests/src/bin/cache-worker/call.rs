@@ -63,13 +63,17 @@ fn text<'w>(with: &'w Value, name: &str) -> Result<&'w str, String> {
     with[name].as_str().ok_or_else(|| format!("`{name}` is missing"))
 }
 
-/// `url`, `prefix`, `counter`
+/// `url`, `prefix`, `counter`, and `lease_ms` for how long copies in memory may be served unheard of
 pub(crate) async fn open(with: &Value) -> Result<Held, String> {
     let (url, prefix) = (text(with, "url")?, text(with, "prefix")?);
     let patience = Duration::from_secs(20);
     let cache = Cache::builder().ignore_env().url(url).prefix(prefix);
-    let cache = cache.connect_timeout(patience).response_timeout(patience).build().await;
-    let client = redis::Client::open(url).map_err(|error| error.to_string())?;
+    let cache = cache.connect_timeout(patience).response_timeout(patience);
+    let cache = match with["lease_ms"].as_u64() {
+        Some(lease) => cache.l1_lease(Duration::from_millis(lease)).build().await,
+        None => cache.build().await,
+    };
+    let client = redis::Client::open(url.strip_prefix("hybrid+").unwrap_or(url)).map_err(|error| error.to_string())?;
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(patience));
     let server = client.get_multiplexed_async_connection_with_config(&config).await;
     Ok(Held {

@@ -55,6 +55,7 @@ pub(super) struct Faults {
     pub(super) delay: Duration,
     pub(super) drop_to_server: bool,
     pub(super) drop_to_client: bool,
+    pub(super) swallow_pushes: bool,
     /// The oldest that fits is used first.
     pub(super) plans: Vec<Plan>,
 }

@@ -57,8 +57,9 @@ impl Links {
 }
 
 async fn run(link: Arc<Link>, mut client: TcpStream, shared: Arc<Shared>) {
+    let target = *shared.target.lock();
     let connected = tokio::select! {
-        connected = TcpStream::connect(shared.target) => connected,
+        connected = TcpStream::connect(target) => connected,
         () = link.cut.notified() => return,
     };
     let Ok(mut server) = connected else { return };
@@ -144,6 +145,8 @@ async fn down(link: &Link, shared: &Shared, mut server: ReadHalf<'_>, mut client
     let mut scanner = Scanner::answers();
     let mut replacing = false;
     let mut lost = false;
+    // A push that is not to arrive, if it is an invalidation: what it is shows when it ends.
+    let mut push: Option<Vec<u8>> = None;
     let mut bytes = vec![0; CHUNK];
     loop {
         let said = server.read(&mut bytes).await;
@@ -165,6 +168,7 @@ async fn down(link: &Link, shared: &Shared, mut server: ReadHalf<'_>, mut client
         while !rest.is_empty() && !reset {
             let (mut asked, mut tally, mut faults) = (link.asked.lock(), shared.tally.lock(), shared.faults.lock());
             if scanner.at_start() {
+                push = (faults.swallow_pushes && rest[0] == b'>').then(Vec::new);
                 let replacement = asked.answering(rest[0], &mut tally).and_then(|command| faults.replace(command));
                 replacing = replacement.is_some();
                 match replacement.map(|corrupt| corrupt.bytes()) {
@@ -174,11 +178,18 @@ async fn down(link: &Link, shared: &Shared, mut server: ReadHalf<'_>, mut client
                 }
             }
             let (length, frame) = scanner.scan(rest);
-            if !replacing {
-                out.extend_from_slice(&rest[..length]);
+            match &mut push {
+                Some(push) => push.extend_from_slice(&rest[..length]),
+                None if replacing => {}
+                None => out.extend_from_slice(&rest[..length]),
             }
             rest = &rest[length..];
             if let Some(frame) = frame {
+                match push.take() {
+                    Some(_) if frame.name == "INVALIDATE" => tally.swallowed += 1,
+                    Some(push) => out.extend(push),
+                    None => {}
+                }
                 asked.ended(&frame, &mut tally);
             }
         }

@@ -40,7 +40,7 @@ pub struct Proxy {
 /// What the methods and the connections both see.
 #[derive(Debug)]
 struct Shared {
-    target: SocketAddr,
+    target: Mutex<SocketAddr>,
     tally: Mutex<Tally>,
     faults: Mutex<Faults>,
 }
@@ -71,7 +71,7 @@ impl Proxy {
                 break (port, listener);
             }
         };
-        let shared = Arc::new(Shared { target, tally: Mutex::default(), faults: Mutex::default() });
+        let shared = Arc::new(Shared { target: Mutex::new(target), tally: Mutex::default(), faults: Mutex::default() });
         let (orders, received) = mpsc::unbounded_channel();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
@@ -80,6 +80,11 @@ impl Proxy {
         let proxy = Self { port, shared, orders: Some(orders), thread: thread.ok() };
         proxy.order(|done| Order::Listen(listener, done));
         proxy
+    }
+
+    /// New connections lead to another server: an address that moves with the primary. Open ones stay.
+    pub fn retarget(&self, target: SocketAddr) {
+        *self.shared.target.lock() = target;
     }
 
     /// Where it listens, as a cache URL without user or password.
@@ -142,6 +147,12 @@ impl Proxy {
         self.shared.tally.lock().connections
     }
 
+    /// Invalidations that were [swallowed](Self::swallow_pushes).
+    #[must_use]
+    pub fn swallowed(&self) -> u64 {
+        self.shared.tally.lock().swallowed
+    }
+
     /// Counts from zero again. Faults stay.
     pub fn reset(&self) {
         *self.shared.tally.lock() = Tally::default();
@@ -160,6 +171,12 @@ impl Proxy {
     /// What the server says vanishes, and connections stay open. What clients send arrives: commands are carried out.
     pub fn drop_to_client(&self) {
         self.shared.faults.lock().drop_to_client = true;
+    }
+
+    /// Invalidations that the server pushes (`CLIENT TRACKING`) vanish, and everything else passes: what a balancer does that
+    /// knows nothing of them. Also on connections that are open.
+    pub fn swallow_pushes(&self) {
+        self.shared.faults.lock().swallow_pushes = true;
     }
 
     /// Everything vanishes, and connections stay open, new ones too.

@@ -12,6 +12,7 @@ pub(super) struct Tally {
     pub(super) bytes_to_server: u64,
     pub(super) bytes_to_client: u64,
     pub(super) connections: u64,
+    pub(super) swallowed: u64,
 }
 
 /// The commands of one connection that are not answered, from the oldest.

@@ -1,0 +1,29 @@
+//! Values that are refreshed before they expire, or served after: `early_ttl`, `stale`, `stale_if_error`, `soft_timeout`,
+//! `timeout`.
+//!
+//! A function with one of these asks ([`Call::ask`]) and is told to return, or to make a future of its load and have it
+//! driven ([`Drive`]): in place, within a time, or in the background while an old value is returned. Whether a value is old
+//! is `policy`'s; what was invalidated is never served, however new: it is not found.
+//!
+//! | file | what |
+//! |---|---|
+//! | `ask` | what a call comes to: a value, an old one, a load |
+//! | `drive` | running the load |
+//! | `pause` | keys whose source has just failed |
+
+mod ask;
+mod drive;
+mod pause;
+
+pub use ask::{Ask, Loader, Loading, Run};
+pub use drive::Drive;
+pub(crate) use pause::Pauses;
+
+use crate::policy::Freshness;
+
+/// A value that is not fresh.
+#[derive(Debug)]
+pub(crate) struct Old<R> {
+    pub(crate) ret: R,
+    pub(crate) freshness: Freshness,
+}

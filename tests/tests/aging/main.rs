@@ -1,0 +1,127 @@
+//! A3, D10, N8: `early_ttl`, `stale`, `stale_if_error`, `soft_timeout`, `timeout`: how old a value may be, and what is returned
+//! when the source is slow or fails. The same cases in memory, on Redis and in a hybrid cache.
+//!
+//! | file | what |
+//! |---|---|
+//! | `old` | what is served when, by age |
+//! | `slow` | what a slow source costs |
+//! | `shape` | every kind of function can have these options |
+
+#[path = "../fleet/mod.rs"]
+mod fleet;
+
+mod old;
+mod shape;
+mod slow;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use cache_runtime::Cache;
+use tokio::time::sleep;
+
+/// What the source of these tests says where it fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Broken {
+    Source,
+    Cache(cache_runtime::ErrorKind),
+}
+
+impl From<cache_runtime::Error> for Broken {
+    fn from(error: cache_runtime::Error) -> Self {
+        Self::Cache(error.kind())
+    }
+}
+
+/// A number that grows with every load, from a source that may be slow or broken.
+#[derive(Clone, Debug, Default)]
+struct Source(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    value: AtomicU64,
+    loads: AtomicU64,
+    delay_ms: AtomicU64,
+    broken: AtomicBool,
+}
+
+impl Source {
+    async fn load(&self) -> Result<u64, Broken> {
+        self.0.loads.fetch_add(1, SeqCst);
+        let value = self.0.value.load(SeqCst);
+        sleep(Duration::from_millis(self.0.delay_ms.load(SeqCst))).await;
+        if self.0.broken.load(SeqCst) { Err(Broken::Source) } else { Ok(value) }
+    }
+
+    fn set(&self, value: u64) {
+        self.0.value.store(value, SeqCst);
+    }
+
+    fn loads(&self) -> u64 {
+        self.0.loads.load(SeqCst)
+    }
+
+    fn slow(&self, ms: u64) {
+        self.0.delay_ms.store(ms, SeqCst);
+    }
+
+    fn breaks(&self, broken: bool) {
+        self.0.broken.store(broken, SeqCst);
+    }
+}
+
+/// Where a case runs: a cache, and another one on the same entries where there can be one.
+struct On {
+    cache: Cache,
+    source: Source,
+    url: String,
+    prefix: String,
+}
+
+impl On {
+    async fn new(kind: &str) -> Self {
+        let url = match kind {
+            "memory" => "mem://".to_owned(),
+            "redis" => fleet::server().await.url(),
+            _ => format!("hybrid+{}", fleet::server().await.url()),
+        };
+        let prefix = fleet::prefix();
+        let cache = fleet::builder(&url, &prefix).build().await.unwrap();
+        Self { cache, source: Source::default(), url, prefix }
+    }
+
+    /// Another process, or the same cache in memory.
+    async fn other(&self) -> Cache {
+        if self.url == "mem://" {
+            self.cache.clone()
+        } else {
+            fleet::builder(&self.url, &self.prefix).build().await.unwrap()
+        }
+    }
+}
+
+async fn ms(ms: u64) {
+    sleep(Duration::from_millis(ms)).await;
+}
+
+/// Makes a test for each backend of each case.
+macro_rules! everywhere {
+    ($($(#[$doc:meta])* async fn $name:ident($on:ident: &On) $body:block)*) => {
+        $(async fn $name($on: &crate::On) $body)*
+        everywhere! { @on memory: $($(#[$doc])* $name)* }
+        everywhere! { @on redis: $($(#[$doc])* $name)* }
+        everywhere! { @on hybrid: $($(#[$doc])* $name)* }
+    };
+    (@on $module:ident: $($(#[$doc:meta])* $name:ident)*) => {
+        mod $module {
+            $($(#[$doc])*
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let on = crate::On::new(stringify!($module)).await;
+                super::$name(&on).await;
+            })*
+        }
+    };
+}
+use everywhere;

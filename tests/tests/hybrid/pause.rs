@@ -1,0 +1,97 @@
+//! Processes, servers and runtimes that stand still and go on: what they slept through is not served.
+
+use std::sync::Arc;
+
+use cache_tests::process::Worker;
+use cache_tests::redis::{Proxy, Server};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::chase::Chase;
+use super::fleet::{self, Place, Source, now};
+use super::{LEASE, Process, builder, tagged, write};
+
+async fn worker(url: &str, prefix: &str) -> Worker {
+    let mut worker = Worker::start(env!("CARGO_BIN_EXE_cache-worker")).await;
+    let lease = u64::try_from(LEASE.as_millis()).unwrap();
+    let with = json!({ "url": format!("hybrid+{url}"), "prefix": prefix, "counter": format!("count-{prefix}"), "lease_ms": lease });
+    worker.command("open", with).await;
+    worker
+}
+
+fn ask() -> Value {
+    json!({ "function": "unlocked", "id": 1, "callers": 1, "body_ms": 0 })
+}
+
+/// Which load's value it was.
+fn number(answer: &Value) -> u64 {
+    let got = answer["got"].as_object().and_then(|got| got.keys().next()).map(|number| number.parse());
+    got.unwrap_or_else(|| panic!("{answer}")).unwrap()
+}
+
+/// N5, P1: a process that was stopped serves nothing of what it did not hear, from its first call on.
+#[tokio::test]
+async fn a_process_that_was_stopped_serves_nothing_that_it_slept_through() {
+    let (server, prefix) = (fleet::server().await, fleet::prefix());
+    let net = Proxy::start(server.addr());
+    let mut a = worker(&server.url(), &prefix).await;
+    let mut b = worker(&net.url(), &prefix).await;
+    for _ in 0..10 {
+        let old = loop {
+            let before = net.count("MGET") + net.count("EVAL");
+            let old = number(&b.command("call", ask()).await);
+            if net.count("MGET") + net.count("EVAL") == before {
+                break old;
+            }
+        };
+        b.stop_signal();
+        a.command("write", json!({ "id": 1 })).await;
+        let written = now();
+        sleep(LEASE).await;
+        // It finds the call when it goes on, as it finds what the server has pushed meanwhile.
+        b.send("call", ask()).await;
+        b.cont_signal();
+        let new = number(&b.answer().await.unwrap());
+        assert!(new > old, "{old} was served {:?} after it had been invalidated", written.elapsed());
+    }
+}
+
+/// N5, P1: the same of a runtime that is not being run. What was pushed meanwhile is not even read.
+#[tokio::test]
+async fn a_runtime_that_was_blocked_serves_nothing_that_it_slept_through() {
+    let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::<Source>::default());
+    let b = Process::with(server, &prefix, &source, |builder| builder.response_timeout(fleet::LONG).l1_lease(LEASE)).await;
+    for version in 1..=5 {
+        b.copied(async || tagged(&b.at, 1).await).await;
+        let (url, prefix, source) = (server.url(), prefix.clone(), Arc::clone(&source));
+        let elsewhere = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let a = Place::new(builder(&url, &prefix).build().await.unwrap(), &source);
+                write(&a, 1).await;
+            });
+        });
+        // This runtime has but one thread.
+        elsewhere.join().unwrap();
+        std::thread::sleep(LEASE);
+        assert_eq!(tagged(&b.at, 1).await.version, version);
+    }
+}
+
+/// N5, P1, P4: a server that is stopped for a while. Copies are served for δ, and reads work all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_stopped_is_heard_again() {
+    let server = Server::start().await;
+    let chase = Chase::new(&server.url(), LEASE).await;
+    for pause in [LEASE / 4, LEASE, 4 * LEASE] {
+        chase
+            .during(async {
+                server.stop_signal();
+                sleep(pause).await;
+                server.cont_signal();
+                sleep(LEASE).await;
+            })
+            .await;
+        chase.settles().await;
+    }
+}
