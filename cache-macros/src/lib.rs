@@ -76,7 +76,7 @@ pub fn cache_read(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `recache = [..]` | calls of cached functions that are run and stored after the invalidation | none |
 /// | `recache_concurrency`, `recache_mode` | how many at a time; `await` or `background` | 5, `await` |
 /// | `before` | invalidate before the body, too | `false` |
-/// | `fence` | mark the tags as being written before the body runs; of entries in memory | off |
+/// | `fence` | mark tags and namespaces as being written before the body runs: nobody serves or keeps what carries them meanwhile. On Redis keys as well, for all processes, until this long after the writer died | off |
 /// | `on_error` | the invalidation could not be delivered: `report` it, or `fail` with it | `report` |
 /// | `cache`, `tenant`, `crate` | as for [`macro@cache_read`] | |
 #[proc_macro_attribute]

@@ -151,7 +151,8 @@ impl Builder {
         engine(Engine) => engine;
     }
 
-    /// Memory in front of Redis, whatever the URL's scheme says. Not in this version: [`build`](Self::build) refuses `true`.
+    /// Copies in memory of what is on Redis, whatever the URL's scheme says: `true` is `hybrid+` before it, `false` none.
+    /// [`build`](Self::build) refuses `true` where entries are in memory anyway.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
