@@ -56,6 +56,12 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
+/// What a future is at its first poll.
+async fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
 /// Allocations of the second, third and hundredth run.
 fn per_hit(run: impl Fn()) -> u64 {
     for _ in 0..100 {
@@ -82,6 +88,25 @@ fn default_engine() -> Cache {
 fn a_hit_of_a_shared_value_allocates_nothing() {
     let cache = default_engine();
     assert_eq!(per_hit(|| drop(at_once(shared(&cache, 42, 7)))), 0);
+}
+
+/// P10, E1: a copy in memory of what is on Redis costs no more.
+#[test]
+fn a_hit_in_memory_of_a_hybrid_cache_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (cache, server) = runtime.block_on(async {
+        let server = cache_tests::redis::Server::start().await;
+        let url = format!("hybrid+{}", server.url());
+        let long = std::time::Duration::from_secs(60);
+        let cache = Cache::builder().ignore_env().url(url).response_timeout(long).l1_lease(long).build().await.unwrap();
+        // Loaded, and copied when it is read again.
+        while poll_once(shared(&cache, 42, 7)).await.is_pending() {
+            shared(&cache, 42, 7).await;
+        }
+        (cache, server)
+    });
+    assert_eq!(per_hit(|| drop(at_once(shared(&cache, 42, 7)))), 0);
+    drop(server);
 }
 
 /// P10: the same on moka, whose buffers are its own.

@@ -10,6 +10,7 @@
 //! | `hidden` | networks and servers that hide what changes |
 //! | `identity` | servers whose data set is replaced |
 //! | `pause` | processes, servers and runtimes that stand still |
+//! | `bound` | what copies cost |
 //! | `spread` | clusters and sentinels, TLS and sockets |
 //! | `chase` | writes and reads without pause, and what may be read when |
 //! | `silence` | links that are lost, half open, or hide what servers say |
@@ -17,6 +18,7 @@
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod bound;
 mod chase;
 mod copy;
 mod fence;
