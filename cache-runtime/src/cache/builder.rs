@@ -147,7 +147,7 @@ impl Builder {
         encryption_key(impl Into<Secret>) => encryption_key;
         /// The key before that one, which still decrypts.
         encryption_key_previous(impl Into<Secret>) => encryption_key_previous;
-        /// The map that keeps entries in memory; on a shared backend, what `memoize` keeps, and the copies of a hybrid cache.
+        /// The map that keeps entries in memory; on a shared backend, what `memoize` keeps, and a hybrid cache's copies.
         engine(Engine) => engine;
     }
 
