@@ -51,7 +51,8 @@ use proc_macro::TokenStream;
 /// | `cache_if`, `unless` | closures over the value that decide whether it is stored | stored |
 /// | `bypass` | an expression; where true, the function is called and nothing else happens | `false` |
 /// | `each(id in ids)`, `by` | one entry per element; the body runs with the missing ones | off |
-/// | `version`, `codec`, `compress_above`, `encrypt`, `local` | how the value is written down | the cache's own |
+/// | `version`, `codec`, `compress_above`, `encrypt` | how the value is written down | the cache's own |
+/// | `local` | whether a hybrid cache has copies in memory, or for how long: `false`, `"10s"` | `true` |
 /// | `tenant`, `cache`, `on_error` | which tenant, which cache, what happens when it fails | per config, the global one, `load` |
 /// | `companion`, `crate` | where the verbs go; the name of the runtime crate | by the function, `cache_runtime` |
 #[proc_macro_attribute]
