@@ -119,7 +119,11 @@ impl Chase {
                                 read.await
                             }
                         };
-                        assert!(hits == 0 || row.version == newest, "row {id}: a copy of {}, not {newest}", row.version);
+                        assert!(
+                            hits == 0 || row.version == newest,
+                            "row {id}: a copy of {}, not {newest}",
+                            row.version
+                        );
                         if row.version < newest {
                             hits = 0;
                         }

@@ -321,7 +321,8 @@ async fn what_was_kept_while_marks_were_lost_is_invalid_after_the_write() {
 async fn marks_under_eviction_leave_nothing_stale() {
     let server = Server::options().maxmemory("3mb", "allkeys-lru").start().await;
     let (prefix, source) = (fleet::prefix(), Arc::<Source>::default());
-    let how = |builder: cache_runtime::Builder| builder.response_timeout(fleet::LONG).l1_lease(Duration::from_millis(100));
+    let how =
+        |builder: cache_runtime::Builder| builder.response_timeout(fleet::LONG).l1_lease(Duration::from_millis(100));
     let a = Process::with(&server, &prefix, &source, how).await;
     let b = Process::with(&server, &prefix, &source, how).await;
     let filler = "x".repeat(2_000);

@@ -39,7 +39,8 @@ async fn where_pushes_do_not_arrive_there_are_no_copies() {
     let (a, _, source) = two().await;
     let prefix = fleet::prefix();
     let server = fleet::server().await;
-    let a = Process { at: Place::new(super::builder(&a.net.url(), &prefix).build().await.unwrap(), &source), net: a.net };
+    let a =
+        Process { at: Place::new(super::builder(&a.net.url(), &prefix).build().await.unwrap(), &source), net: a.net };
     let b = behind(server, &prefix, &source, Proxy::swallow_pushes).await;
     works_without_copies(&b, &a).await;
     assert!(b.net.swallowed() > 0, "nothing was hidden: nothing is shown");

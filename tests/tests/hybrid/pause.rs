@@ -60,7 +60,8 @@ async fn a_process_that_was_stopped_serves_nothing_that_it_slept_through() {
 #[tokio::test]
 async fn a_runtime_that_was_blocked_serves_nothing_that_it_slept_through() {
     let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::<Source>::default());
-    let b = Process::with(server, &prefix, &source, |builder| builder.response_timeout(fleet::LONG).l1_lease(LEASE)).await;
+    let b =
+        Process::with(server, &prefix, &source, |builder| builder.response_timeout(fleet::LONG).l1_lease(LEASE)).await;
     for version in 1..=5 {
         b.copied(async || tagged(&b.at, 1).await).await;
         let (url, prefix, source) = (server.url(), prefix.clone(), Arc::clone(&source));
