@@ -232,6 +232,36 @@ async fn a_write_that_is_dropped_in_its_body_leaves_nothing_stale_and_no_fence()
     }
 }
 
+/// N5: a write that is dropped before its body, while its marks are on their way, takes them back.
+#[tokio::test]
+async fn a_write_that_is_dropped_before_its_body_leaves_no_fence() {
+    let ([a, b], source) = places(&fleet::server().await.url(), Duration::ZERO).await;
+    for polls in 1..=5 {
+        let gate = Gate::new();
+        let mut writer = Hand::new({
+            let (a, gate) = (Arc::clone(&a), Arc::clone(&gate));
+            async move { write(&a, &gate, 1).await }
+        });
+        for _ in 0..polls {
+            let _ = writer.poll();
+            tokio::task::yield_now().await;
+        }
+        drop(writer);
+        let dropped = now();
+        within("it is kept again", async {
+            loop {
+                let loads = source.loads(1);
+                by_all_ways(&b, 1).await;
+                if source.loads(1) == loads {
+                    break;
+                }
+            }
+        })
+        .await;
+        assert!(dropped.elapsed() < Duration::from_secs(5), "{:?}", dropped.elapsed());
+    }
+}
+
 /// N5, P1: dropped while it waits for the copies of others, a write is done except for that.
 #[tokio::test]
 async fn a_write_that_is_dropped_while_it_waits_for_copies_is_complete() {
@@ -326,7 +356,7 @@ async fn marks_under_eviction_leave_nothing_stale() {
     let a = Process::with(&server, &prefix, &source, how).await;
     let b = Process::with(&server, &prefix, &source, how).await;
     let filler = "x".repeat(2_000);
-    for version in 1..=15 {
+    for version in 1..=10 {
         let (gate, writer) = writer(&a.at, 1).await;
         for key in 0..400 {
             let _ = b.at.cache.set(format!("filler:{version}:{key}"), filler.clone()).await;
@@ -341,7 +371,7 @@ async fn marks_under_eviction_leave_nothing_stale() {
         }
     }
     let evicted: u64 = server.info("evicted_keys").await.parse().unwrap();
-    assert!(evicted > 1000, "nothing was evicted: {evicted}");
+    assert!(evicted > 500, "nothing was evicted: {evicted}");
 }
 
 /// N5: of two marks, that of a writer who died expires, and the other's stays.
