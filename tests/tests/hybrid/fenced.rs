@@ -78,6 +78,11 @@ async fn write_through(at: &Place, id: u64) -> Row {
     at.commit(id)
 }
 
+#[cache_write(cache = at.cache, tags = ["fenced:<id>"], put = read(at, id))]
+async fn write_through_unfenced(at: &Place, gate: &Gate, id: u64) -> Row {
+    gate.write(at, id).await
+}
+
 type Writer = tokio::task::JoinHandle<Row>;
 
 /// A write that stands in its body, and before its commit.
@@ -372,6 +377,60 @@ async fn marks_under_eviction_leave_nothing_stale() {
     }
     let evicted: u64 = server.info("evicted_keys").await.parse().unwrap();
     assert!(evicted > 500, "nothing was evicted: {evicted}");
+}
+
+/// N5: whatever others do to what is marked, the marks stay until their writer removes them.
+#[tokio::test]
+async fn nobody_else_ends_a_fence() {
+    let url = format!("hybrid+{}", fleet::server().await.url());
+    let ([a, b, c], source) = places(&url, LEASE).await;
+    by_all_ways(&b, 1).await;
+    // Has seen the cells as they are before the fence.
+    let through = Gate::new();
+    let overtaken = {
+        let (c, through) = (Arc::clone(&c), Arc::clone(&through));
+        tokio::spawn(async move { write_through_unfenced(&c, &through, 1).await })
+    };
+    through.in_body().await;
+    let (gate, writer) = writer(&a, 1).await;
+    let is_fenced = async |what: &str| {
+        // What somebody has claimed about the key itself is there until it is dropped.
+        c.cache.delete("fenced:1").await.unwrap();
+        let loads = source.loads(1);
+        for _ in 0..2 {
+            assert_eq!(by_all_ways(&b, 1).await, source.now(1).version, "{what}");
+        }
+        assert_eq!(source.loads(1), loads + 14, "{what} has ended the fence");
+    };
+    is_fenced("nothing").await;
+    finish(&through, overtaken).await;
+    is_fenced("a write-through that began before").await;
+    named::refresh(&c, 1).await;
+    is_fenced("a refresh of the key").await;
+    locked::refresh(&c, 1).await;
+    is_fenced("a refresh").await;
+    let row = source.now(1);
+    c.cache.set("fenced:1", row).await.unwrap();
+    is_fenced("a direct store").await;
+    let _ = c.cache.set_nx("fenced:1", row).await.unwrap();
+    is_fenced("a direct store of what is absent").await;
+    let _: Option<Row> = c.cache.pop("fenced:1").await.unwrap();
+    is_fenced("a pop").await;
+    c.cache.expire("fenced:1", "1m").await.unwrap();
+    is_fenced("a longer life").await;
+    c.cache.invalidate_pattern("fenced:*").await.unwrap();
+    is_fenced("a pattern").await;
+    c.cache.invalidate(["fenced:1"]).await.unwrap();
+    is_fenced("a tag").await;
+    c.cache.clear().await.unwrap();
+    is_fenced("the end of everything").await;
+    finish(&gate, writer).await;
+    for _ in 0..3 {
+        by_all_ways(&b, 1).await;
+    }
+    let loads = source.loads(1);
+    by_all_ways(&b, 1).await;
+    assert_eq!(source.loads(1), loads, "and then it is kept again");
 }
 
 /// N5: of two marks, that of a writer who died expires, and the other's stays.

@@ -6,9 +6,9 @@ use cache_runtime::Builder;
 use cache_tests::redis::{Cluster, Sentinel, Server, Snapshot};
 use tokio::time::sleep;
 
-use super::LEASE;
 use super::chase::Chase;
-use super::fleet::soon;
+use super::fleet::{self, soon};
+use super::{LEASE, untagged};
 
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -65,6 +65,40 @@ async fn copies_on_a_cluster_survive_a_node_that_dies() {
     chase.settles().await;
 }
 
+/// N5: a node that dies ends the service of all copies. When another has taken its place they are served again, also where
+/// nobody asks for anything of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_served_again_when_a_node_that_nobody_uses_was_replaced() {
+    let cluster = Cluster::options().replicas(1).start().await;
+    let place = loop {
+        let prefix = fleet::prefix();
+        let cache = super::builder(&cluster.url(), &prefix).l1_lease(LEASE).build().await.unwrap();
+        let place = fleet::Place::new(cache, &Default::default());
+        fleet::within("copies", async {
+            while untagged(&place, 1).await.version > 0 || place.cache.stats().copies_served != Some(true) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let names: Vec<String> = cluster.node(0).query(&["KEYS", &format!("{prefix}:*")]).await;
+        if names.is_empty() {
+            break place;
+        }
+    };
+    // Connected to it all the same.
+    place.cache.info().await.unwrap();
+    cluster.kill_node(0);
+    soon("the end of the lease", || place.cache.stats().copies_served == Some(false)).await;
+    cluster.wait_until_ok().await;
+    fleet::within("copies again", async {
+        while place.cache.stats().copies_served != Some(true) {
+            untagged(&place, 1).await;
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
 /// N5, P5: a fail-over to a replica that has not heard of the last writes, and back again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_survive_a_fail_over_that_loses_writes() {
@@ -117,14 +151,14 @@ async fn copies_over_tls_and_over_a_socket() {
 #[ignore = "bug: a server that loses a slot with what is in it pushes nothing, and a later write finds nothing to drop"]
 async fn a_slot_that_is_taken_from_its_server_takes_copies_along() {
     let cluster = Cluster::start().await;
-    let (prefix, source) = (super::fleet::prefix(), std::sync::Arc::default());
+    let (prefix, source) = (fleet::prefix(), std::sync::Arc::default());
     let place = async || {
         let cache = super::builder(&cluster.url(), &prefix).build().await.unwrap();
-        super::fleet::Place::new(cache, &source)
+        fleet::Place::new(cache, &source)
     };
     let (a, b) = (place().await, place().await);
     for _ in 0..5 {
-        super::untagged(&b, 1).await;
+        untagged(&b, 1).await;
     }
     let slot = cluster.slot_of(&format!("{prefix}:v1:plain:1")).await;
     let from = cluster.owner(slot).await;
@@ -132,11 +166,11 @@ async fn a_slot_that_is_taken_from_its_server_takes_copies_along() {
     let text = slot.to_string();
     cluster.node(to).command(&["CLUSTER", "SETSLOT", &text, "IMPORTING", cluster.id(from)]).await;
     cluster.node(to).command(&["CLUSTER", "SETSLOT", &text, "NODE", cluster.id(to)]).await;
-    cache_tests::eventually("the old owner has nothing left", super::fleet::LONG, async || {
+    cache_tests::eventually("the old owner has nothing left", fleet::LONG, async || {
         cluster.node(from).query::<u64>(&["CLUSTER", "COUNTKEYSINSLOT", &text]).await == 0
     })
     .await;
     super::write_key(&a, 1).await;
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(super::untagged(&b, 1).await.version, 1);
+    assert_eq!(untagged(&b, 1).await.version, 1);
 }
