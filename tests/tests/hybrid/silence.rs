@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_tests::redis::Server;
+use cache_tests::redis::{Corrupt, Server};
 use tokio::time::sleep;
 
 use super::fleet::{self, now, within};
+use super::reach::write_pattern;
 use super::{LEASE, Process, tagged, write};
 
 /// N5, P1: a link that dies without a word: within δ the copies are not served.
@@ -79,6 +80,27 @@ async fn connections_that_are_killed_by_the_server_are_armed_anew() {
             while b.copied(async || tagged(&b.at, 1).await).await.version != version {}
         })
         .await;
+    }
+}
+
+/// P1: an invalidation that could not be delivered is known to the process' own copies, whatever it covers.
+#[tokio::test]
+async fn a_writer_whose_invalidation_is_not_delivered_does_not_read_its_own_copies() {
+    let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::default());
+    let a = Process::new(server, &prefix, &source).await;
+    for version in 1..=5 {
+        a.copied(async || tagged(&a.at, 1).await).await;
+        // Found by a scan, which fails; the connection on which changes are heard of is as it was.
+        a.net.corrupt_answers_to("SCAN", Corrupt::error("BUSY"), u64::MAX);
+        write_pattern(&a.at, 1).await;
+        assert_eq!(a.at.cache.stats().copies_served, Some(true), "otherwise nothing is shown");
+        assert!(a.at.cache.stats().undelivered > 0);
+        for _ in 0..20 {
+            assert_eq!(tagged(&a.at, 1).await.version, version);
+        }
+        a.net.heal();
+        let row = within("copies again", a.copied(async || tagged(&a.at, 1).await)).await;
+        assert_eq!(row.version, version);
     }
 }
 

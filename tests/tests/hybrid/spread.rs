@@ -48,6 +48,18 @@ async fn copies_on_a_cluster_survive_slots_that_move_and_a_server_that_is_silent
     chase.settles().await;
 }
 
+/// N5: changes on one of the servers cannot be heard of. What was read there is not kept in memory, the rest may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_a_server_that_hides_changes_is_not_copied() {
+    let cluster = Cluster::options().proxied().start().await;
+    for silent in 0..3 {
+        cluster.proxy(silent).swallow_pushes();
+        let chase = Chase::new(&cluster.url(), LEASE).await;
+        chase.during(sleep(3 * LEASE)).await;
+        cluster.proxy(silent).heal();
+    }
+}
+
 /// N5, P5: a node dies, and its replica takes its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_on_a_cluster_survive_a_node_that_dies() {
