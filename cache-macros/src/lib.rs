@@ -51,7 +51,8 @@ use proc_macro::TokenStream;
 /// | `cache_if`, `unless` | closures over the value that decide whether it is stored | stored |
 /// | `bypass` | an expression; where true, the function is called and nothing else happens | `false` |
 /// | `each(id in ids)`, `by` | one entry per element; the body runs with the missing ones | off |
-/// | `version`, `codec`, `compress_above`, `encrypt`, `local` | how the value is written down | the cache's own |
+/// | `version`, `codec`, `compress_above`, `encrypt` | how the value is written down | the cache's own |
+/// | `local` | whether a hybrid cache has copies in memory, or for how long: `false`, `"10s"` | `true` |
 /// | `tenant`, `cache`, `on_error` | which tenant, which cache, what happens when it fails | per config, the global one, `load` |
 /// | `companion`, `crate` | where the verbs go; the name of the runtime crate | by the function, `cache_runtime` |
 #[proc_macro_attribute]
@@ -76,7 +77,7 @@ pub fn cache_read(args: TokenStream, item: TokenStream) -> TokenStream {
 /// | `recache = [..]` | calls of cached functions that are run and stored after the invalidation | none |
 /// | `recache_concurrency`, `recache_mode` | how many at a time; `await` or `background` | 5, `await` |
 /// | `before` | invalidate before the body, too | `false` |
-/// | `fence` | mark the tags as being written before the body runs; of entries in memory | off |
+/// | `fence` | mark tags and namespaces as being written before the body runs: nobody serves or keeps what carries them meanwhile. On Redis keys as well, for all processes, until this long after the writer died | off |
 /// | `on_error` | the invalidation could not be delivered: `report` it, or `fail` with it | `report` |
 /// | `cache`, `tenant`, `crate` | as for [`macro@cache_read`] | |
 #[proc_macro_attribute]

@@ -18,6 +18,31 @@ pub(crate) fn mentions(tokens: &TokenStream) -> BTreeSet<String> {
     found
 }
 
+/// Whether a type has a reference inside, or a lifetime other than `'static`. Not what it takes or returns, where it is
+/// called.
+pub(crate) fn borrows(ty: &TokenStream) -> bool {
+    let names = idents(ty);
+    let is_called = ["Fn", "FnMut", "FnOnce", "fn", "for"].iter().any(|name| names.contains(*name));
+    let has_lifetime = names.iter().any(|name| name.starts_with('\'') && name != "'static");
+    !is_called && (has_lifetime || has_reference(ty.clone(), false))
+}
+
+/// `&` that is not of `&'static`.
+fn has_reference(tokens: TokenStream, mut after: bool) -> bool {
+    for token in tokens {
+        let is_lifetime = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '\'');
+        if std::mem::replace(&mut after, false) && !is_lifetime {
+            return true;
+        }
+        match token {
+            TokenTree::Punct(punct) => after = punct.as_char() == '&',
+            TokenTree::Group(group) if has_reference(group.stream(), false) => return true,
+            _ => {}
+        }
+    }
+    after
+}
+
 /// How often `name` is used as a value.
 pub(crate) fn count(tokens: &TokenStream, name: &str) -> usize {
     let mut times = 0;

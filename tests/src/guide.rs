@@ -33,6 +33,8 @@ pages! {
     methods_and_traits: "methods-and-traits.md";
     direct: "direct.md";
     configuration: "configuration.md";
+    redis: "redis.md";
+    hybrid: "hybrid.md";
     tenants: "tenants.md";
     statistics: "statistics.md";
     testing: "testing.md";

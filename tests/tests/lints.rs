@@ -169,6 +169,59 @@ impl Gets for Service {
     }
 }
 
+/// What may be refreshed in the background.
+#[derive(Clone, Debug)]
+pub struct Aging;
+
+impl From<cache_runtime::Error> for DbError {
+    fn from(_: cache_runtime::Error) -> Self {
+        Self
+    }
+}
+
+impl Aging {
+    /// Reads.
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    #[cache_read(
+        key = "old:<id>:<name>",
+        ttl = "5m",
+        early_ttl = "4m",
+        stale = "1m",
+        stale_if_error = "1h",
+        soft_timeout = "100ms",
+        timeout = "1s",
+        tags = ["t:<result.id>"],
+        unless = |value| value.id == limit,
+        bypass = limit == 3,
+        skip(self, limit)
+    )]
+    pub async fn old(&self, id: u64, name: &str, limit: u64) -> Result<User, DbError> {
+        std::future::ready(()).await;
+        Ok(User { id: id + name.len() as u64 })
+    }
+
+    /// Gives up.
+    ///
+    /// # Errors
+    ///
+    /// It fails.
+    #[cache_read(key = "given:<id>", ttl = "5m", timeout = "1s", skip(self))]
+    pub async fn gives_up(&self, id: u64) -> Result<User, DbError> {
+        std::future::ready(()).await;
+        Ok(User { id })
+    }
+}
+
+/// Refreshed by chance.
+#[cache_read(key = "auto:<text>", ttl = "5m", early_ttl = auto)]
+pub async fn by_chance(text: String) -> String {
+    std::future::ready(()).await;
+    text
+}
+
 /// Renamed runtime.
 #[cache_read(key = "renamed:<id>", crate = ::cache_runtime, each(id in ids))]
 pub async fn renamed(ids: &[u64]) -> Vec<Option<u64>> {

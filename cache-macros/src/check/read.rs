@@ -70,6 +70,9 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
     let said = tags.iter().map(Element::uses).chain(store_if.iter().chain(&store_unless).map(|closure| &closure.uses));
     said.for_each(|uses| storing.add(uses));
 
+    if aging(args) == Aging::Anywhere {
+        ownable(args, function, errors);
+    }
     let bypass = args.expr("bypass").cloned().map(|expr| renamed(&scope, expr));
     let fails_first = args.word("on_error") == Some("fail");
     errors.is_empty().then(|| Read {
@@ -223,6 +226,24 @@ fn combinations(args: &Args, errors: &mut Errors) {
     }
     if errors.len() == conflicts && args.each().is_some() {
         not_yet(args, &["early_ttl", "stale", "stale_if_error", "soft_timeout", "timeout"], errors);
+    }
+}
+
+/// A load that may outlive its call owns its arguments. References are turned into what they refer to; what has a reference
+/// inside cannot be.
+fn ownable(args: &Args, function: &Function, errors: &mut Errors) {
+    let asked = ["early_ttl", "stale", "soft_timeout"].into_iter().find(|name| args.get(name).is_some());
+    for param in function.params.iter().filter(|param| param.reference().is_none()) {
+        let ty = param.ty.to_token_stream();
+        if crate::tokens::borrows(&ty) {
+            let (name, written) = (asked.unwrap_or_default(), ty.to_string().replace(' ', ""));
+            errors.span(
+                crate::function::first_span(&ty),
+                Message::new(format!("background work cannot own `{written}`, which borrows"))
+                    .help(format!("take what it borrows by value or by a plain reference, or remove `{name}`"))
+                    .note(format!("with `{name}` a load may outlive the call that began it")),
+            );
+        }
     }
 }
 

@@ -73,7 +73,8 @@ impl<'a> Needs<'a> {
     /// with it.
     pub(super) fn borrowed(cx: &Cx<'_>) -> Self {
         let mut needs = Self::default();
-        for param in cx.function.params.iter().filter(|param| param.is_plain() && param.reference().is_some()) {
+        let borrowed = |param: &&Param| matches!(&param.ty, syn::Type::Reference(ty) if ty.lifetime.as_ref().is_none_or(|life| life.ident != "static"));
+        for param in cx.function.params.iter().filter(|param| param.is_plain()).filter(borrowed) {
             needs.names.extend(param.name().map(|name| name.unraw().to_string()));
         }
         needs.self_value = cx.function.receiver().is_some_and(is_borrowed);

@@ -91,7 +91,7 @@ macro_rules! set {
 
 impl Builder {
     set! {
-        /// Where entries are kept: `mem://`, `redis://..` and its kin. Default: `CACHE_URL`, then `REDIS_URL`, else memory.
+        /// Where entries are kept: `mem://`, `redis://..` and its kin, or one of these behind `hybrid+`. Default: `CACHE_URL`, then `REDIS_URL`, else memory.
         url(impl Into<String>) => url;
         /// First part of every key. Default `svc`.
         prefix(impl Into<String>) => prefix;
@@ -107,7 +107,7 @@ impl Builder {
         ttl_default(Duration) => ttl_default;
         /// What `Ttl::Long` stands for. Default 1 h.
         ttl_long(Duration) => ttl_long;
-        /// Most entries in memory. Default 10 000.
+        /// Most entries in memory, copies of a hybrid cache included. Default 10 000.
         max_items(u64) => max_items;
         /// Most bytes in memory, as the weigher counts them. Default: not bounded by bytes.
         max_bytes(u64) => max_bytes;
@@ -147,11 +147,12 @@ impl Builder {
         encryption_key(impl Into<Secret>) => encryption_key;
         /// The key before that one, which still decrypts.
         encryption_key_previous(impl Into<Secret>) => encryption_key_previous;
-        /// The map that keeps entries in memory; on a shared backend, what `memoize` keeps.
+        /// The map that keeps entries in memory; on a shared backend, what `memoize` keeps, and a hybrid cache's copies.
         engine(Engine) => engine;
     }
 
-    /// Memory in front of Redis, whatever the URL's scheme says. Not in this version: [`build`](Self::build) refuses `true`.
+    /// Copies in memory of what is on Redis, whatever the URL's scheme says: `true` is `hybrid+` before it, `false` none.
+    /// [`build`](Self::build) refuses `true` where entries are in memory anyway.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

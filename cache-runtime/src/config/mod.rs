@@ -179,7 +179,7 @@ pub enum BackendKind {
     Memory,
     /// On Redis or Valkey.
     Redis,
-    /// On Redis or Valkey, with memory in front. Not in this version: no cache can be built so.
+    /// On Redis or Valkey, with copies in memory.
     Hybrid,
 }
 

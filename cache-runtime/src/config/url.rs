@@ -35,7 +35,7 @@ pub enum Backend {
     Memory,
     /// On Redis or Valkey.
     Redis(Server),
-    /// On Redis or Valkey, with a memory of this process in front. Not in this version: no cache can be built so.
+    /// On Redis or Valkey, with copies in the memory of this process.
     Hybrid(Server),
 }
 

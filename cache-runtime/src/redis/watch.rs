@@ -51,6 +51,8 @@ pub(super) struct Watch {
     server: u64,
     /// When it may be tried again to arm a connection.
     again: AtomicU64,
+    /// Whether the server has no entries any more: it is waited for no longer.
+    has_left: AtomicBool,
 }
 
 impl fmt::Debug for Watch {
@@ -62,7 +64,12 @@ impl fmt::Debug for Watch {
 impl Watch {
     pub(super) fn new(of: Watching) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self { of, server: NEXT.fetch_add(1, Ordering::Relaxed), again: AtomicU64::new(0) }
+        Self {
+            of,
+            server: NEXT.fetch_add(1, Ordering::Relaxed),
+            again: AtomicU64::new(0),
+            has_left: AtomicBool::new(false),
+        }
     }
 
     /// Whether a connection is to be armed where there is none.
@@ -103,7 +110,17 @@ impl Watch {
 
     /// The server has no entries any more.
     pub(super) fn left(&self) {
+        self.has_left.store(true, Ordering::SeqCst);
         self.of.watcher.left(self.server);
+    }
+
+    /// The server has answered what was asked then. One that leaves at the same moment does not stay behind as one that is
+    /// silent.
+    fn heard(&self, asked: Nanos) {
+        self.of.watcher.heard(self.server, asked);
+        if self.has_left.load(Ordering::SeqCst) {
+            self.of.watcher.left(self.server);
+        }
     }
 
     /// Has the server push changes of what is read on `link`, and makes sure that they arrive.
@@ -116,7 +133,7 @@ impl Watch {
     ) -> Result<(), Error> {
         if sabotage::is_again(Mutation::NoRearm) {
             self.of.watcher.missed(self.server);
-            self.of.watcher.heard(self.server, alive_now());
+            self.heard(alive_now());
             return Ok(());
         }
         let mut tracking = cmd("CLIENT");
@@ -148,7 +165,7 @@ impl Watch {
         link.ask(deadline).await?;
         // What was read on the connection before this one may have changed unheard.
         self.of.watcher.missed(self.server);
-        self.of.watcher.heard(self.server, asked);
+        self.heard(asked);
         Ok(())
     }
 }
@@ -179,7 +196,7 @@ pub(super) async fn pulse(node: Weak<Node>, link: Weak<Link>) {
             }
             match link.ask(after(begun, node.dial.response_timeout)).await {
                 Ok(standing) if standing.identity == identity && node.admit(&link.at, standing).is_ok() => {
-                    watch.of.watcher.heard(watch.server, begun);
+                    watch.heard(begun);
                 }
                 Ok(_) => {
                     link.kill();

@@ -115,6 +115,24 @@ async fn a_copy_does_not_outlive_its_entry() {
     assert_eq!(brief(&b.at, 1).await.version, 1);
 }
 
+/// E1: what is asked for by key is asked of the server; `get_or_load` is a function, and keeps copies.
+#[tokio::test]
+async fn direct_calls_ask_the_server() {
+    let (a, b, _) = two().await;
+    let load = async |process: &Process| {
+        let load = || async { Ok::<_, cache_runtime::Error>(process.at.read(1).await) };
+        process.at.cache.get_or_load("direct", load).ttl("1m").await.unwrap()
+    };
+    load(&a).await;
+    b.copied(async || load(&b).await).await;
+    for _ in 0..3 {
+        assert!(b.cost(b.at.cache.get::<Row>("direct")).await.1 > 0);
+    }
+    let row = Row { version: 7, ..load(&b).await };
+    a.at.cache.set("direct", row).await.unwrap();
+    assert_eq!(b.at.cache.get::<Row>("direct").await.unwrap().unwrap().version, 7);
+}
+
 /// P7: memory keeps as many copies as it is told to.
 #[tokio::test]
 async fn copies_are_bounded() {

@@ -250,6 +250,38 @@ async fn a_fence_that_was_lost_is_counted() {
     assert_eq!(a.cache.stats().degraded, 1);
 }
 
+/// N5, P5: what was stored while a mark was missing becomes invalid also where the servers cannot be told at once.
+#[tokio::test]
+async fn what_was_kept_while_a_mark_was_missing_is_invalid_when_the_servers_are_told() {
+    let (server, prefix, source) = (Server::start().await, fleet::prefix(), Arc::default());
+    let how = |builder: Builder| builder.response_timeout(Duration::from_millis(100)).l1_lease(LEASE);
+    let a = Process::with(&server, &prefix, &source, how).await;
+    let b = Process::new(&server, &prefix, &source).await;
+    let gate = Gate::new();
+    let writer = tokio::spawn({
+        let (at, gate) = (Arc::clone(&a.at), Arc::clone(&gate));
+        async move { write(&at, &gate, 1).await }
+    });
+    gate.in_body().await;
+    server.command(&["FLUSHALL"]).await;
+    for _ in 0..2 {
+        assert_eq!((read(&b.at, 1).await.version, named(&b.at, 1).await.version), (0, 0));
+    }
+    a.net.half_open();
+    gate.let_go();
+    gate.commit().await;
+    ended("the write", writer).await;
+    assert!(a.at.cache.stats().undelivered > 0, "the servers could be told: nothing is shown");
+    a.net.heal();
+    fleet::soon("the delivery", || a.at.cache.stats().undelivered == 0).await;
+    within("the new version", async {
+        while (read(&b.at, 1).await.version, named(&b.at, 1).await.version) != (1, 1) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
 /// N5, P4: a fence that cannot be set follows `on_error`: the body does not run, or runs without.
 #[tokio::test]
 async fn a_fence_that_cannot_be_set_follows_on_error() {
