@@ -1,6 +1,7 @@
 //! Processes, servers and runtimes that stand still and go on: what they slept through is not served.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cache_tests::process::Worker;
 use cache_tests::redis::{Proxy, Server};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::chase::Chase;
-use super::fleet::{self, Place, Source, now};
+use super::fleet::{self, Place, Source, ended, now, within};
 use super::{LEASE, Process, builder, tagged, write};
 
 async fn worker(url: &str, prefix: &str) -> Worker {
@@ -76,6 +77,37 @@ async fn a_runtime_that_was_blocked_serves_nothing_that_it_slept_through() {
         elsewhere.join().unwrap();
         std::thread::sleep(LEASE);
         assert_eq!(tagged(&b.at, 1).await.version, version);
+    }
+}
+
+/// N5: a change right after a read: the push for it arrives together with the answer, and is handled before whoever has asked.
+#[tokio::test]
+async fn a_push_that_comes_with_the_answer_is_not_lost() {
+    let server = Server::start().await;
+    let (prefix, source) = (fleet::prefix(), Arc::<Source>::default());
+    let a = Process::new(&server, &prefix, &source).await;
+    let b = Process::new(&server, &prefix, &source).await;
+    b.copied(async || tagged(&b.at, 1).await).await;
+    for version in 1..=10 {
+        write(&a.at, 1).await;
+        source.set_org(1, version);
+        tagged(&a.at, 1).await;
+        // The server finds the read and then the write, and answers when it has done both.
+        server.stop_signal();
+        let place = Arc::clone(&b.at);
+        let read = tokio::spawn(async move { tagged(&place, 1).await });
+        sleep(Duration::from_millis(10)).await;
+        let place = Arc::clone(&a.at);
+        let written = tokio::spawn(async move { write(&place, 1).await });
+        sleep(Duration::from_millis(10)).await;
+        server.cont_signal();
+        ended("the read", read).await;
+        ended("the write", written).await;
+        let newest = source.now(1).version;
+        for _ in 0..3 {
+            let row = within("copies", b.copied(async || tagged(&b.at, 1).await)).await;
+            assert_eq!(row.version, newest, "what was read before was copied");
+        }
     }
 }
 
