@@ -7,9 +7,9 @@ use std::time::Duration;
 use cache_tests::redis::{Corrupt, Server};
 use tokio::time::sleep;
 
-use super::fleet::{self, now, within};
+use super::fleet::{self, Hand, now, soon, within};
 use super::reach::write_pattern;
-use super::{LEASE, Process, tagged, write};
+use super::{LEASE, Process, tagged, two, write};
 
 /// N5, P1: a link that dies without a word: within δ the copies are not served.
 #[tokio::test]
@@ -101,6 +101,30 @@ async fn a_writer_whose_invalidation_is_not_delivered_does_not_read_its_own_copi
         a.net.heal();
         let row = within("copies again", a.copied(async || tagged(&a.at, 1).await)).await;
         assert_eq!(row.version, version);
+    }
+}
+
+/// P1: the same of what was on its way from the server when the write began, and is copied after it has returned.
+#[tokio::test]
+async fn what_was_read_before_an_invalidation_that_is_not_delivered_is_not_copied() {
+    let (a, b, _) = two().await;
+    a.copied(async || tagged(&a.at, 1000).await).await;
+    for id in 1..=5 {
+        tagged(&b.at, id).await;
+        let mut read = Hand::new({
+            let at = Arc::clone(&a.at);
+            async move { tagged(&at, id).await }
+        });
+        assert!(read.poll().is_pending());
+        // The answer is there, and nobody has looked at it.
+        read.woken().await;
+        a.net.corrupt_answers_to("SCAN", Corrupt::error("BUSY"), u64::MAX);
+        write_pattern(&a.at, id).await;
+        assert!(a.at.cache.stats().undelivered > 0);
+        assert_eq!(read.finish().await.version, 0);
+        assert_eq!(tagged(&a.at, id).await.version, 1, "what the read found was copied");
+        a.net.heal();
+        soon("the delivery", || a.at.cache.stats().undelivered == 0).await;
     }
 }
 
