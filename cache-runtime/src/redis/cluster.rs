@@ -20,11 +20,11 @@ use super::info::text;
 use super::node::{Node, Target, Way};
 use super::op::Job;
 use super::watch::Watching;
-use crate::clock::{after, alive_now};
+use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::server::Endpoint;
 use crate::slot::{self, SLOTS};
-use crate::store::{Name, Op, Reply};
+use crate::store::{Name, Op, Reply, Watcher};
 use crate::timer::within;
 
 /// How often a job follows a redirection.
@@ -265,7 +265,8 @@ impl Cluster {
         let target = Target::Fixed { place: Place::Tcp(endpoint.clone()), in_cluster: true };
         let node = Node::new(target, self.dial.clone(), self.connections);
         if let Some(watching) = self.watching.get() {
-            node.watch(watching.clone());
+            let watcher = Arc::new(Doubting { watcher: watching.watcher.clone(), cluster: self.me.clone() });
+            node.watch(Watching { watcher, ..watching.clone() });
         }
         if self.closed.load(Ordering::Acquire) {
             node.close();
@@ -415,6 +416,39 @@ impl Map {
             }
         }
         owners
+    }
+}
+
+/// Has the map looked at where a server is lost. While copies are not served since one of the servers is silent, perhaps for
+/// ever, nobody may ask for anything that it had, and nobody else would find out that another has taken its place.
+#[derive(Debug)]
+struct Doubting {
+    watcher: Arc<dyn Watcher>,
+    cluster: Weak<Cluster>,
+}
+
+impl Watcher for Doubting {
+    fn changed(&self, name: &[u8]) {
+        self.watcher.changed(name);
+    }
+
+    fn missed(&self, server: u64) {
+        self.watcher.missed(server);
+    }
+
+    fn heard(&self, server: u64, heard: Nanos) {
+        self.watcher.heard(server, heard);
+    }
+
+    fn lost(&self, server: u64) {
+        self.watcher.lost(server);
+        if let Some(cluster) = self.cluster.upgrade() {
+            cluster.doubt();
+        }
+    }
+
+    fn left(&self, server: u64) {
+        self.watcher.left(server);
     }
 }
 

@@ -117,6 +117,8 @@ async fn keep(node: Weak<Node>, generation: u64) {
                     None => return,
                     Some(true) => Pause::Tick,
                     Some(false) => {
+                        // Each time: in a cluster another may have taken its place since.
+                        node.watch.get().inspect(|watch| watch.lost());
                         let pause = jittered(backoff);
                         backoff = (backoff * 2).min(BACKOFF.1);
                         Pause::Backoff(pause)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use cache_runtime::{Builder, Error, cache_write};
+use cache_runtime::{Builder, Error, cache_read, cache_write};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
@@ -15,6 +15,12 @@ use super::tagged;
 #[cache_write(cache = at.cache, tags = ["group:<id>"], on_error = fail)]
 async fn write_or_fail(at: &Place, id: u64) -> Result<Row, Error> {
     Ok(at.commit(id))
+}
+
+/// Serves what has expired while it is loaded again; what was invalidated it must not serve.
+#[cache_read(key = "old:<id>", cache = at.cache, tags = ["group:<id>"], ttl = "30ms", stale = "1m", skip(at))]
+async fn aging(at: &Arc<Place>, id: u64) -> Row {
+    at.read(id).await
 }
 
 /// Rows that are written and read.
@@ -82,9 +88,9 @@ impl Chase {
             if self.over.load(SeqCst) {
                 break;
             }
-            let id = (first + turn) % ROWS;
+            let id = (first + turn / 2) % ROWS;
             let began = now();
-            let row = tagged(&self.reader, id).await;
+            let row = if turn % 2 == 0 { tagged(&self.reader, id).await } else { aging(&self.reader, id).await };
             self.judge(id, began, row.version);
             tokio::task::yield_now().await;
         }

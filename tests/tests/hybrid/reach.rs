@@ -15,7 +15,7 @@ async fn write_namespace(at: &Place, id: u64) -> Row {
 }
 
 #[cache_write(cache = at.cache, patterns = ["row:*"])]
-async fn write_pattern(at: &Place, id: u64) -> Row {
+pub(super) async fn write_pattern(at: &Place, id: u64) -> Row {
     at.commit(id)
 }
 

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_tests::redis::Server;
+use cache_tests::redis::{Corrupt, Server};
 use tokio::time::sleep;
 
-use super::fleet::{self, now, within};
-use super::{LEASE, Process, tagged, write};
+use super::fleet::{self, Hand, now, soon, within};
+use super::reach::write_pattern;
+use super::{LEASE, Process, tagged, two, write};
 
 /// N5, P1: a link that dies without a word: within δ the copies are not served.
 #[tokio::test]
@@ -79,6 +80,51 @@ async fn connections_that_are_killed_by_the_server_are_armed_anew() {
             while b.copied(async || tagged(&b.at, 1).await).await.version != version {}
         })
         .await;
+    }
+}
+
+/// P1: an invalidation that could not be delivered is known to the process' own copies, whatever it covers.
+#[tokio::test]
+async fn a_writer_whose_invalidation_is_not_delivered_does_not_read_its_own_copies() {
+    let (server, prefix, source) = (fleet::server().await, fleet::prefix(), Arc::default());
+    let a = Process::new(server, &prefix, &source).await;
+    for version in 1..=5 {
+        a.copied(async || tagged(&a.at, 1).await).await;
+        // Found by a scan, which fails; the connection on which changes are heard of is as it was.
+        a.net.corrupt_answers_to("SCAN", Corrupt::error("BUSY"), u64::MAX);
+        write_pattern(&a.at, 1).await;
+        assert_eq!(a.at.cache.stats().copies_served, Some(true), "otherwise nothing is shown");
+        assert!(a.at.cache.stats().undelivered > 0);
+        for _ in 0..20 {
+            assert_eq!(tagged(&a.at, 1).await.version, version);
+        }
+        a.net.heal();
+        let row = within("copies again", a.copied(async || tagged(&a.at, 1).await)).await;
+        assert_eq!(row.version, version);
+    }
+}
+
+/// P1: the same of what was on its way from the server when the write began, and is copied after it has returned.
+#[tokio::test]
+async fn what_was_read_before_an_invalidation_that_is_not_delivered_is_not_copied() {
+    let (a, b, _) = two().await;
+    a.copied(async || tagged(&a.at, 1000).await).await;
+    for id in 1..=5 {
+        tagged(&b.at, id).await;
+        let mut read = Hand::new({
+            let at = Arc::clone(&a.at);
+            async move { tagged(&at, id).await }
+        });
+        assert!(read.poll().is_pending());
+        // The answer is there, and nobody has looked at it.
+        read.woken().await;
+        a.net.corrupt_answers_to("SCAN", Corrupt::error("BUSY"), u64::MAX);
+        write_pattern(&a.at, id).await;
+        assert!(a.at.cache.stats().undelivered > 0);
+        assert_eq!(read.finish().await.version, 0);
+        assert_eq!(tagged(&a.at, id).await.version, 1, "what the read found was copied");
+        a.net.heal();
+        soon("the delivery", || a.at.cache.stats().undelivered == 0).await;
     }
 }
 

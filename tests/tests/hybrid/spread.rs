@@ -6,9 +6,9 @@ use cache_runtime::Builder;
 use cache_tests::redis::{Cluster, Sentinel, Server, Snapshot};
 use tokio::time::sleep;
 
-use super::LEASE;
 use super::chase::Chase;
-use super::fleet::soon;
+use super::fleet::{self, soon};
+use super::{LEASE, untagged};
 
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -48,6 +48,18 @@ async fn copies_on_a_cluster_survive_slots_that_move_and_a_server_that_is_silent
     chase.settles().await;
 }
 
+/// N5: changes on one of the servers cannot be heard of. What was read there is not kept in memory, the rest may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_a_server_that_hides_changes_is_not_copied() {
+    let cluster = Cluster::options().proxied().start().await;
+    for silent in 0..3 {
+        cluster.proxy(silent).swallow_pushes();
+        let chase = Chase::new(&cluster.url(), LEASE).await;
+        chase.during(sleep(3 * LEASE)).await;
+        cluster.proxy(silent).heal();
+    }
+}
+
 /// N5, P5: a node dies, and its replica takes its place.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn copies_on_a_cluster_survive_a_node_that_dies() {
@@ -63,6 +75,40 @@ async fn copies_on_a_cluster_survive_a_node_that_dies() {
         })
         .await;
     chase.settles().await;
+}
+
+/// N5: a node that dies ends the service of all copies. When another has taken its place they are served again, also where
+/// nobody asks for anything of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_served_again_when_a_node_that_nobody_uses_was_replaced() {
+    let cluster = Cluster::options().replicas(1).start().await;
+    let place = loop {
+        let prefix = fleet::prefix();
+        let cache = super::builder(&cluster.url(), &prefix).l1_lease(LEASE).build().await.unwrap();
+        let place = fleet::Place::new(cache, &Default::default());
+        fleet::within("copies", async {
+            while untagged(&place, 1).await.version > 0 || place.cache.stats().copies_served != Some(true) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+        let names: Vec<String> = cluster.node(0).query(&["KEYS", &format!("{prefix}:*")]).await;
+        if names.is_empty() {
+            break place;
+        }
+    };
+    // Connected to it all the same.
+    place.cache.info().await.unwrap();
+    cluster.kill_node(0);
+    soon("the end of the lease", || place.cache.stats().copies_served == Some(false)).await;
+    cluster.wait_until_ok().await;
+    fleet::within("copies again", async {
+        while place.cache.stats().copies_served != Some(true) {
+            untagged(&place, 1).await;
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 /// N5, P5: a fail-over to a replica that has not heard of the last writes, and back again.
@@ -117,14 +163,14 @@ async fn copies_over_tls_and_over_a_socket() {
 #[ignore = "bug: a server that loses a slot with what is in it pushes nothing, and a later write finds nothing to drop"]
 async fn a_slot_that_is_taken_from_its_server_takes_copies_along() {
     let cluster = Cluster::start().await;
-    let (prefix, source) = (super::fleet::prefix(), std::sync::Arc::default());
+    let (prefix, source) = (fleet::prefix(), std::sync::Arc::default());
     let place = async || {
         let cache = super::builder(&cluster.url(), &prefix).build().await.unwrap();
-        super::fleet::Place::new(cache, &source)
+        fleet::Place::new(cache, &source)
     };
     let (a, b) = (place().await, place().await);
     for _ in 0..5 {
-        super::untagged(&b, 1).await;
+        untagged(&b, 1).await;
     }
     let slot = cluster.slot_of(&format!("{prefix}:v1:plain:1")).await;
     let from = cluster.owner(slot).await;
@@ -132,11 +178,11 @@ async fn a_slot_that_is_taken_from_its_server_takes_copies_along() {
     let text = slot.to_string();
     cluster.node(to).command(&["CLUSTER", "SETSLOT", &text, "IMPORTING", cluster.id(from)]).await;
     cluster.node(to).command(&["CLUSTER", "SETSLOT", &text, "NODE", cluster.id(to)]).await;
-    cache_tests::eventually("the old owner has nothing left", super::fleet::LONG, async || {
+    cache_tests::eventually("the old owner has nothing left", fleet::LONG, async || {
         cluster.node(from).query::<u64>(&["CLUSTER", "COUNTKEYSINSLOT", &text]).await == 0
     })
     .await;
     super::write_key(&a, 1).await;
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(super::untagged(&b, 1).await.version, 1);
+    assert_eq!(untagged(&b, 1).await.version, 1);
 }
