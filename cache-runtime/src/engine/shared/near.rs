@@ -109,7 +109,7 @@ impl Call<'_> {
         }
         let mut record = Record::new(physical, stored.clone(), want.template, now, expires, near.cells.clone());
         record.created = created;
-        record.of_use = of_use;
+        record.window = of_use.saturating_sub(expires);
         record.bytes = bytes;
         record.is_copy = true;
         record.weight = u32::try_from(weight).unwrap_or(u32::MAX);
