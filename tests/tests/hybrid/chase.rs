@@ -107,6 +107,9 @@ impl Chase {
 
     /// Nothing is written any more: everybody reads the newest, and from memory in the end.
     pub(super) async fn settles(&self) {
+        // What could not be delivered is, by now or soon; copies hear of it within the lease.
+        fleet::soon("deliveries", || self.writer.cache.stats().undelivered == 0).await;
+        sleep(self.lease).await;
         for place in [&self.reader, &self.writer] {
             for id in 0..ROWS {
                 let newest = place.source.now(id).version;
