@@ -45,6 +45,10 @@ use proc_macro::TokenStream;
 /// | `tags = [..]` | templates, resources, or expressions that yield tags | the key itself |
 /// | `namespace` | a group that can be dropped at once | none |
 /// | `lock`, `lock_ttl`, `wait` | one loader in the whole fleet | `false`, `"30s"`, `"10s"` |
+/// | `early_ttl` | from this age on, a hit is served and starts one refresh; `auto`: by chance, as XFetch says | off |
+/// | `stale` | after `ttl`, serve the old value this long while one caller refreshes | off |
+/// | `stale_if_error` | after `ttl`, serve the old value this long where the load fails | off |
+/// | `soft_timeout`, `timeout` | after this, return the old value and let the load go on; give it up | off |
 /// | `refresh` | a hit extends the life by `ttl` | `false` |
 /// | `jitter` | spread of the ttl | `"0%"` |
 /// | `ttl_none`, `ttl_err` | how long a `None` or an `Err` is kept | like a value; never |

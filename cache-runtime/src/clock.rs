@@ -13,6 +13,9 @@ pub(crate) type Nanos = u64;
 /// No expiry. Every real time is smaller.
 pub(crate) const FOREVER: Nanos = u64::MAX;
 
+/// What the machine's clock says when it begins: nine years, so that there is a time for what is older than the process.
+const BEFORE: Nanos = 1 << 58;
+
 /// A monotonic clock: the machine's, or one that a test moves.
 #[derive(Clone, Debug)]
 pub(crate) struct Clock {
@@ -56,7 +59,7 @@ impl Clock {
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
         match &self.source {
-            Source::Machine { clock, start } => clock.delta_as_nanos(*start, clock.raw()),
+            Source::Machine { clock, start } => BEFORE + clock.delta_as_nanos(*start, clock.raw()),
             #[cfg(feature = "testing")]
             Source::Manual(now) => now.load(Ordering::Acquire),
         }

@@ -215,6 +215,13 @@ pub(crate) enum Freshness {
     Failing,
 }
 
+impl Freshness {
+    /// Whether the value has not expired.
+    pub(crate) fn is_within_life(self) -> bool {
+        matches!(self, Self::Fresh | Self::Early)
+    }
+}
+
 impl Ages {
     pub(crate) const NONE: Self = Self { early: EarlyRefresh::Never, stale: None, stale_if_error: None };
 

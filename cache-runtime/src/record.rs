@@ -88,8 +88,8 @@ pub(crate) struct Record {
     pub(crate) life: Option<Lifetime>,
     /// Bytes of key and value, roughly.
     pub(crate) bytes: u64,
-    /// Until when it is of use though it has expired (`stale`, `stale_if_error`).
-    pub(crate) of_use: Nanos,
+    /// For how long it is of use after it has expired (`stale`, `stale_if_error`).
+    pub(crate) window: Nanos,
     /// Whether it is a copy of what is on a shared backend.
     pub(crate) is_copy: bool,
 }
@@ -120,7 +120,7 @@ impl Record {
             cost: 0,
             life: None,
             bytes: 0,
-            of_use: expires,
+            window: 0,
             is_copy: false,
         }
     }
@@ -158,7 +158,7 @@ impl Record {
 
     /// Whether it is of no use any more, not even as an old value.
     pub(crate) fn is_dead(&self, now: Nanos) -> bool {
-        !(self.is_unexpired(now) || now < self.of_use) || !self.cells.is_live()
+        !(self.is_unexpired(now) || now < self.expires().saturating_add(self.window)) || !self.cells.is_live()
     }
 
     /// [`is_valid`](Self::is_valid) with one load instead of one per cell, where no cell at all was killed since somebody
@@ -246,7 +246,7 @@ impl Record {
         record.life = self.life;
         record.bytes = self.bytes;
         record.is_copy = self.is_copy;
-        record.of_use = self.of_use;
+        record.window = self.window;
         record
     }
 }

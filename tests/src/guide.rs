@@ -26,6 +26,7 @@ pages! {
     tags_and_writes: "tags-and-writes.md";
     recache: "recache.md";
     options: "options.md";
+    freshness: "freshness.md";
     memoize: "memoize.md";
     resources: "resources.md";
     batch: "batch.md";

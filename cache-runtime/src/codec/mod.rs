@@ -52,7 +52,7 @@ pub use crate::envelope::Codec;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) use keyring::Keyring;
-pub(crate) use wire::{Wire, pack, pack_counter, relabel, unpack, verify};
+pub(crate) use wire::{Wire, pack, pack_counter, relabel, relive, unpack, verify};
 
 impl Default for Codec {
     fn default() -> Self {

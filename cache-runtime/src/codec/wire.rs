@@ -151,9 +151,20 @@ pub(crate) fn verify(wire: &Wire<'_>, envelope: &Envelope<'_>) -> Result<(), Rej
 ///
 /// [`ErrorKind::Codec`] where the envelope is one that [`verify`] refuses, and as [`pack`].
 pub(crate) fn relabel(wire: &Wire<'_>, envelope: &Envelope<'_>, cells: Cells<'_>) -> Result<Image, Error> {
+    remade(wire, envelope, &Head { cells, ..envelope.head.clone() })
+}
+
+/// The same value and cells, with another expiry.
+///
+/// # Errors
+///
+/// As [`relabel`].
+pub(crate) fn relive(wire: &Wire<'_>, envelope: &Envelope<'_>, expires_ms: u64) -> Result<Image, Error> {
+    remade(wire, envelope, &Head { expires_ms, ..envelope.head.clone() })
+}
+
+fn remade(wire: &Wire<'_>, envelope: &Envelope<'_>, head: &Head<'_>) -> Result<Image, Error> {
     let payload = open(wire, envelope).map_err(|reject| Error::new(ErrorKind::Codec, reject.to_string()))?;
-    let old = &envelope.head;
-    let head = Head { cells, ..old.clone() };
     let form = Form {
         codec: envelope.codec,
         compressed: envelope.compressed,
@@ -162,7 +173,7 @@ pub(crate) fn relabel(wire: &Wire<'_>, envelope: &Envelope<'_>, cells: Cells<'_>
         fingerprint: envelope.fingerprint,
         len: 0,
     };
-    enclose(&Wire { encrypt: envelope.encrypted(), ..*wire }, &head, &form, payload)
+    enclose(&Wire { encrypt: envelope.encrypted(), ..*wire }, head, &form, payload)
 }
 
 const NOTHING: Form = Form { codec: None, compressed: false, key: None, place: Place::Inside, fingerprint: 0, len: 0 };

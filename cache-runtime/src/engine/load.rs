@@ -476,7 +476,7 @@ pub(crate) fn record(
     // Nobody is served an old error.
     let window = if matches!(stored, Stored::Err(_)) { Duration::ZERO } else { options.ages.window() };
     let mut record = Record::new(physical, stored, template, now, expires, cells);
-    record.of_use = after(expires, window);
+    record.window = after(0, window);
     record.cost = cost;
     record.life = asked;
     record.bytes = bytes;

@@ -287,7 +287,7 @@ impl Call<'_> {
     }
 
     /// A hit extends the life by the ttl. Written only when that is worth it, so that a hot key is not written on every hit.
-    fn slide(&self, core: &Core, record: &Record, now: Nanos) {
+    pub(super) fn slide(&self, core: &Core, record: &Record, now: Nanos) {
         let life = record.life.unwrap_or(self.site.options.life);
         if let Some(expires) = core.expiry(now, life, Jitter::None) {
             let gained = expires.saturating_sub(record.expires());

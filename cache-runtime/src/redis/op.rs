@@ -79,7 +79,7 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
         }
         Op::Release { lease, token } => {
             let mut command = eval(script::RELEASE, &[lease]);
-            command.arg(stamped(token, stamp));
+            command.arg(&token[..]);
             command
         }
         Op::Fill { name, token, image, ttl, or_drop } => {

@@ -94,10 +94,11 @@ pub(super) const RENEW: &str = "\
 if redis.pcall('GET',KEYS[1])==ARGV[1] then return redis.call('PEXPIRE',KEYS[1],ARGV[2]) end
 return 0";
 
-/// KEYS lease · ARGV token and stamp
+/// KEYS lease · ARGV token. Whoever holds it gives it back whatever the server has become meanwhile.
 pub(super) const RELEASE: &str = "\
 local n=0
-if redis.pcall('GET',KEYS[1])==ARGV[1] then n=redis.call('UNLINK',KEYS[1]) end
+local v=redis.pcall('GET',KEYS[1])
+if type(v)=='string' and #v==24 and v:sub(1,16)==ARGV[1] then n=redis.call('UNLINK',KEYS[1]) end
 redis.call('PUBLISH',KEYS[1],'')
 return n";
 

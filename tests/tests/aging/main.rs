@@ -6,11 +6,18 @@
 //! | `old` | what is served when, by age |
 //! | `slow` | what a slow source costs |
 //! | `shape` | every kind of function can have these options |
+//! | `combination`, `plan` | every combination of options, in every state, with every kind of source |
+//! | `joined` | what else such a function may have, and the verbs |
+//! | `dropped` | calls that are given up |
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod combination;
+mod dropped;
+mod joined;
 mod old;
+mod plan;
 mod shape;
 mod slow;
 
@@ -19,13 +26,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use cache_runtime::Cache;
-use tokio::time::sleep;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 
 /// What the source of these tests says where it fails.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Broken {
     Source,
-    Cache(cache_runtime::ErrorKind),
+    Cache(#[serde(skip, default = "timeout")] cache_runtime::ErrorKind),
+}
+
+/// Errors of the cache are never kept.
+fn timeout() -> cache_runtime::ErrorKind {
+    cache_runtime::ErrorKind::Timeout
 }
 
 impl From<cache_runtime::Error> for Broken {
@@ -44,6 +58,9 @@ struct Inner {
     loads: AtomicU64,
     delay_ms: AtomicU64,
     broken: AtomicBool,
+    absent: AtomicBool,
+    began: Mutex<Option<Instant>>,
+    ended: Mutex<Option<Instant>>,
 }
 
 impl Source {
@@ -52,6 +69,25 @@ impl Source {
         let value = self.0.value.load(SeqCst);
         sleep(Duration::from_millis(self.0.delay_ms.load(SeqCst))).await;
         if self.0.broken.load(SeqCst) { Err(Broken::Source) } else { Ok(value) }
+    }
+
+    /// [`load`](Self::load) as [`answer`](Self::answer) said.
+    async fn answered(&self) -> Result<Option<u64>, Broken> {
+        *self.0.began.lock() = Some(fleet::now());
+        let loaded = self.load().await;
+        *self.0.ended.lock() = Some(fleet::now());
+        loaded.map(|value| (!self.0.absent.load(SeqCst)).then_some(value))
+    }
+
+    fn answer(&self, answer: plan::Answer) {
+        self.breaks(answer == plan::Answer::Fails);
+        self.0.absent.store(answer == plan::Answer::Absent, SeqCst);
+        self.slow(answer.delay());
+    }
+
+    /// When its last load began, and when the last one ended.
+    fn times(&self) -> (Option<Instant>, Option<Instant>) {
+        (*self.0.began.lock(), *self.0.ended.lock())
     }
 
     fn set(&self, value: u64) {

@@ -324,6 +324,9 @@ impl Call<'_> {
             record.touch(now);
             counters.hits.increment();
         }
+        if self.site.options.sliding && freshness.is_within_life() {
+            self.slide(core, &record, now);
+        }
         Some(Old { ret, freshness })
     }
 }

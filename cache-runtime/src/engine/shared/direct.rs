@@ -15,7 +15,7 @@ use crate::engine::direct::{Claimed, Remaining};
 use crate::engine::name::{self, Covers};
 
 use crate::engine::sink::canonical;
-use crate::envelope::{Head, Outcome, Place};
+use crate::envelope::{Envelope, Head, Outcome, Place};
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter, Pattern};
 use crate::outbox::Invalidation;
@@ -282,7 +282,24 @@ impl Direct<'_> {
             return Ok(self.delete(std::slice::from_ref(key)).await? > 0);
         };
         let want = self.want(key);
-        let seen = self.look(&want).await?;
+        let mut seen = self.look(&want).await?;
+        for attempt in 0..ATTEMPTS {
+            let soft = match seen.judge(&want, wall_ms()) {
+                Verdict::Live(envelope) => Self::soft(&envelope),
+                _ => return Ok(false),
+            };
+            let Some(soft) = soft else { break };
+            let hard = self.left(&want).await?.flatten().unwrap_or_default();
+            let window = hard.saturating_sub(soft);
+            let Some(op) = self.call.relived(self.shared, &want, &seen, ttl, window) else { break };
+            let of_use = ttl.map(|ttl| ttl.saturating_add(window));
+            let cells = seen.cells.iter().map(|(cell, _)| Op::Extend(Arc::clone(cell), of_use));
+            if self.first_flag([op].into_iter().chain(cells).collect()).await? {
+                return Ok(true);
+            }
+            pause(attempt + 1).await;
+            seen = self.look(&want).await?;
+        }
         if !Self::is_live(&seen, &want) {
             return Ok(false);
         }
@@ -296,10 +313,16 @@ impl Direct<'_> {
 
     pub(crate) async fn remaining(&self, key: &KeyWriter) -> Result<Option<Remaining>, Error> {
         let want = self.want(key);
-        if !Self::is_live(&self.look(&want).await?, &want) {
-            return Ok(None);
-        }
-        Ok(self.left(&want).await?.map(|left| left.map_or(Remaining::Forever, Remaining::For)))
+        let seen = self.look(&want).await?;
+        let Verdict::Live(envelope) = seen.judge(&want, wall_ms()) else { return Ok(None) };
+        let left = self.left(&want).await?.map(|left| Self::soft(&envelope).or(left));
+        Ok(left.map(|left| left.map_or(Remaining::Forever, Remaining::For)))
+    }
+
+    /// What is left of the life of an entry that is of use after it; `None`: it is not one.
+    fn soft(envelope: &Envelope<'_>) -> Option<Duration> {
+        let expires_ms = envelope.head.expires_ms;
+        (expires_ms > 0).then(|| Duration::from_millis(expires_ms.saturating_sub(wall_ms())))
     }
 
     async fn left(&self, want: &Want) -> Result<Option<Option<Duration>>, Error> {
@@ -469,7 +492,7 @@ impl Direct<'_> {
         let (hits, last_access) = Call::served_copy(self.core, &want);
         Ok(Some(Known {
             created_ms: envelope.head.created_ms,
-            left,
+            left: Self::soft(&envelope).or(left),
             hits: note.hits + hits,
             last_access: note.last_access.max(last_access),
             bytes: seen.bytes() + want.name.entry.len() as u64,
@@ -479,7 +502,7 @@ impl Direct<'_> {
 }
 
 /// A change of one entry, if it is as it was seen.
-fn replace(want: &Want, seen: Option<&Seen>, image: Option<Image>, life: Life, close: bool) -> Op {
+pub(super) fn replace(want: &Want, seen: Option<&Seen>, image: Option<Image>, life: Life, close: bool) -> Op {
     // The server adds to a counter without touching its envelope: what was counted meanwhile is not to be lost.
     let plain = seen.filter(|seen| matches!(seen.parse(want), Some(Ok(envelope)) if envelope.place == Place::Counter));
     let plain = plain.and_then(|seen| seen.plain.clone());

@@ -60,7 +60,7 @@ impl Call<'_> {
         let (true, Some(ttl)) = (ending.wanted, lifetime) else {
             if ending.value.is_ok() {
                 counters.unstored.increment();
-                if fill.grant.refresh {
+                if fill.grant.refresh || self.site.options.ages.is_set() {
                     // The source has answered: what was there is not its answer.
                     let name = &fill.grant.want.name;
                     fill.ops.push(Op::Drop(vec![Arc::clone(&name.entry), Arc::clone(&name.side)]));

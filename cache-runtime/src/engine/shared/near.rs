@@ -93,11 +93,14 @@ impl Call<'_> {
         // Never longer than the entry itself.
         let left = left.map(|left| near.left(left));
         let of_use = left.map_or(FOREVER, |left| after(now, left)).min(cap);
-        let life = self.life_of(want, seen);
-        let fresh =
-            left.map(|left| left.saturating_sub(life.map_or(Duration::ZERO, |_| self.site.options.ages.window())));
-        let expires = fresh.map_or(FOREVER, |fresh| after(now, fresh)).min(cap);
-        let age = life.zip(fresh).map_or(Duration::ZERO, |(life, fresh)| life.saturating_sub(fresh));
+        let (created, expires) = match (self.life_of(want, seen), left) {
+            (Some(life), Some(left)) => {
+                let age = (life + self.site.options.ages.window()).saturating_sub(left);
+                let created = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+                (created, after(created, life).min(cap))
+            }
+            _ => (now, of_use),
+        };
         let physical = &want.name.entry;
         let bytes = core.bytes(physical, stored, || seen.bytes());
         let weight = core.settings.bounds.weight(bytes);
@@ -105,8 +108,8 @@ impl Call<'_> {
             return;
         }
         let mut record = Record::new(physical, stored.clone(), want.template, now, expires, near.cells.clone());
-        record.created = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-        record.of_use = of_use;
+        record.created = created;
+        record.window = of_use.saturating_sub(expires);
         record.bytes = bytes;
         record.is_copy = true;
         record.weight = u32::try_from(weight).unwrap_or(u32::MAX);

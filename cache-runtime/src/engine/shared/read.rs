@@ -26,7 +26,7 @@ use crate::policy::{Freshness, Jitter};
 use crate::record::Stored;
 use crate::sabotage::{self, Mutation};
 use crate::shape::Cached;
-use crate::store::{Listener, Op};
+use crate::store::{Life, Listener, Op};
 use crate::timer::Sleep;
 
 /// How long a waiter relies on being woken before it looks by itself; jittered, so that waiters spread.
@@ -103,6 +103,11 @@ impl Call<'_> {
                 match shared.look(std::slice::from_ref(&want), wall_ms()).await {
                     Ok(seen) if want.aged => {
                         let found = seen.first().and_then(|seen| self.aged(core, shared, &mut want, seen, shape));
+                        if found.as_ref().is_some_and(|found| found.freshness.is_within_life())
+                            && let Some(seen) = seen.first().filter(|_| self.site.options.sliding)
+                        {
+                            self.slide_shared(core, shared, &want, Some(seen));
+                        }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
                                 self.count_hit(core, shared, &want);
@@ -198,7 +203,7 @@ impl Call<'_> {
         self.copy(core, want, seen, &stored);
         let ret = shape.revive(stored)?;
         if self.site.options.sliding {
-            self.slide_shared(core, shared, want);
+            self.slide_shared(core, shared, want, None);
         }
         self.count_hit(core, shared, want);
         Some(ret)
@@ -272,7 +277,7 @@ impl Call<'_> {
 
     /// A hit extends the life by the ttl, in the background: nobody waits for it. A ttl that is known only from a load is not
     /// known here, and such an entry does not slide.
-    fn slide_shared(&self, core: &Core, shared: &Shared, want: &Want) {
+    fn slide_shared(&self, core: &Core, shared: &Shared, want: &Want, aged: Option<&Seen>) {
         let options = &self.site.options;
         let ttl = if options.dynamic_life { None } else { lifetime(core, options.life, Jitter::None).flatten() };
         let Some(ttl) = ttl else { return };
@@ -281,12 +286,35 @@ impl Call<'_> {
             return;
         }
         let names = [&want.name.entry, &want.name.side].map(Arc::clone);
-        let mut ops: Vec<Op> = names.into_iter().map(|name| Op::Expire(name, Some(ttl))).collect();
-        ops.extend(want.cells().map(|cell| Op::Extend(Arc::clone(cell), Some(ttl))));
+        let window = self.site.options.ages.window();
+        let relived = aged.and_then(|seen| self.relived(shared, want, seen, Some(ttl), window));
+        let mut ops = match relived {
+            Some(op) => vec![op],
+            None => names.into_iter().map(|name| Op::Expire(name, Some(ttl))).collect(),
+        };
+        let of_use = ttl.saturating_add(window);
+        ops.extend(want.cells().map(|cell| Op::Extend(Arc::clone(cell), Some(of_use))));
         let store = Arc::clone(&shared.store);
         shared.spawn(async move {
             let _ = store.run(ops).await;
         });
+    }
+
+    /// Gives another life to an entry that is of use after it, which its bytes tell; `None`: it is not one.
+    pub(super) fn relived(
+        &self,
+        shared: &Shared,
+        want: &Want,
+        seen: &Seen,
+        ttl: Option<Duration>,
+        window: Duration,
+    ) -> Option<Op> {
+        let envelope = seen.parse(want)?.ok().filter(|envelope| envelope.head.expires_ms > 0)?;
+        let span = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let expires_ms = ttl.map_or(0, |ttl| wall_ms().saturating_add(span(ttl)));
+        let image = crate::codec::relive(&shared.wire(self.site, &want.name), &envelope, expires_ms).ok()?;
+        let life = ttl.map_or(Life::Forever, |ttl| Life::For(ttl.saturating_add(window)));
+        Some(super::direct::replace(want, Some(seen), Some(image), life, false))
     }
 
     /// Leads, or waits for a load of this process.
