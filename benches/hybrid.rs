@@ -135,7 +135,8 @@ async fn promotion(plan: Plan, url: &str) {
         let hybrid = cache(&format!("hybrid+{url}"), |builder| builder).await;
         let plain = cache(url, |builder| builder).await;
         // Connected, and the hybrid one hears of changes.
-        (page(&hybrid, plan.keys).await, page(&plain, plan.keys).await);
+        page(&hybrid, plan.keys).await;
+        page(&plain, plan.keys).await;
         while hybrid.stats().copies_served != Some(true) {
             tokio::task::yield_now().await;
         }

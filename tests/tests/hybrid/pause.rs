@@ -38,7 +38,7 @@ async fn a_process_that_was_stopped_serves_nothing_that_it_slept_through() {
     let net = Proxy::start(server.addr());
     let mut a = worker(&server.url(), &prefix).await;
     let mut b = worker(&net.url(), &prefix).await;
-    for _ in 0..10 {
+    for _ in 0..5 {
         let old = loop {
             let before = net.count("MGET") + net.count("EVAL");
             let old = number(&b.command("call", ask()).await);
@@ -119,7 +119,7 @@ async fn an_answer_that_lay_there_for_long_is_good_for_nothing() {
     // Longer than this runtime is blocked: the answer is still waited for.
     let patience = Duration::from_millis(1500);
     let how = |builder: Builder| builder.response_timeout(patience).l1_lease(LEASE);
-    for _ in 0..3 {
+    for _ in 0..2 {
         let b = Process::with(server, &prefix, &source, how).await;
         let old = b.copied(async || tagged(&b.at, 1).await).await;
         // A question is on its way for so long that this runtime can be blocked before the answer is there.
