@@ -62,7 +62,13 @@ fn stride(kind: &str) -> u64 {
 }
 
 /// Runs functions in one state of their entries, with one kind of source, side by side.
-async fn run(kind: &'static str, state: &'static str, age: Option<u64>, answer: Answer, cases: Vec<Case>) -> Vec<(String, Verdict)> {
+async fn run(
+    kind: &'static str,
+    state: &'static str,
+    age: Option<u64>,
+    answer: Answer,
+    cases: Vec<Case>,
+) -> Vec<(String, Verdict)> {
     let on = On::new(kind).await;
     let mut first = JoinSet::new();
     for (n, case) in cases.into_iter().enumerate() {
@@ -173,7 +179,10 @@ async fn judge(on: &On, asked: Asked, loaded_before: bool, answer: Answer, idle:
         Some(expected) if (second.clone(), source.loads() - loads) == expected => Verdict::Right,
         Some(expected) => {
             let got = (second, source.loads() - loads);
-            Verdict::Wrong(format!("after {class:?} at {age:?}, {:?} again: {got:?} instead of {expected:?}", stored.map(|s| millis(s.1, again))))
+            Verdict::Wrong(format!(
+                "after {class:?} at {age:?}, {:?} again: {got:?} instead of {expected:?}",
+                stored.map(|s| millis(s.1, again))
+            ))
         }
     }
 }
