@@ -90,9 +90,7 @@ fn work(cx: &Cx<'_>, plan: &Read, body: &Body, inline: bool) -> TokenStream {
     };
     q!(
         let (at, loader) = loading.split();
-        let ::core::option::Option::Some(#mutable load) = loader.begin(&at).await else {
-            return ::core::option::Option::None;
-        };
+        let #mutable load = loader.begin(&at).await?;
         #ttl
         #captured
         let runnable = #runnable;
