@@ -93,7 +93,7 @@ everywhere! {
         assert_eq!(user::peek(cache, 1).await.unwrap(), None);
         assert!(!cache.exists("user:1").await.unwrap());
         assert_eq!(cache.ttl("user:1").await.unwrap(), None);
-        assert_eq!(cache.get_many::<u64>(["user:1"]).await.unwrap().len(), 0);
+        assert_eq!(cache.get_many::<u64>(["user:1"]).await.unwrap(), [None]);
         assert_eq!(cache.cleanup_expired().await.unwrap(), 0, "it is of use yet");
         source.breaks(true);
         assert_eq!(user(cache, 1, source).await, Ok(1), "it is there all the same");

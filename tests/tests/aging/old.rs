@@ -120,6 +120,20 @@ everywhere! {
         assert_eq!(both(cache, source).await, Ok(1));
     }
 
+    /// P1: neither if nobody asked meanwhile.
+    async fn a_late_refresh_that_nobody_waits_for_stores_nothing(on: &On) {
+        let (cache, source) = (&on.cache, &on.source);
+        assert_eq!(both(cache, source).await, Ok(0));
+        ms(250).await;
+        source.slow(200);
+        assert_eq!(both(cache, source).await, Ok(0), "stale, and refreshed");
+        soon("the refresh", || source.loads() == 2).await;
+        source.set(1);
+        cache.invalidate_tags(["t"]).await.unwrap();
+        soon("the late refresh", || cache.stats().background == 0).await;
+        assert_eq!((both(cache, source).await, source.loads()), (Ok(1), 3));
+    }
+
     /// N8: where the loader fails, the old value is served, and the source left alone for a while.
     async fn an_error_is_replaced_by_an_old_value(on: &On) {
         let (cache, source) = (&on.cache, &on.source);

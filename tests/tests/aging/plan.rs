@@ -11,6 +11,7 @@ use cache_runtime::{Cache, ErrorKind, FunctionStats, cache_read};
 use super::{Broken, Source};
 
 pub(crate) type Ret = Result<Option<u64>, Broken>;
+type Called = Pin<Box<dyn Future<Output = Ret> + Send>>;
 
 /// The ages of these functions, in ms.
 const EARLY: u64 = 500;
@@ -236,7 +237,7 @@ impl Plan {
 pub(crate) struct Case {
     pub(crate) id: u64,
     pub(crate) plan: Plan,
-    pub(crate) call: fn(u64, Cache, Source) -> Pin<Box<dyn Future<Output = Ret> + Send>>,
+    pub(crate) call: fn(u64, Cache, Source) -> Called,
     pub(crate) stats: fn(&Cache) -> FunctionStats,
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Old;
 use super::drive::{Drive, timed_out};
 use crate::clock::{Nanos, after, alive_now};
@@ -138,7 +140,9 @@ impl Call<'_> {
     async fn try_ask<S: Cached>(&self, mode: Mode, key: &KeyWriter, early: Early, shape: S) -> Result<Ask<S>, Error> {
         let Some(core) = self.cacheable(shape) else { return Ok(self.run_alone(shape)) };
         let options = &self.site.options;
-        let deadline = options.timeout.map(|timeout| after(alive_now(), timeout));
+        let began = alive_now();
+        let deadline = options.timeout.map(|timeout| after(began, timeout));
+        let soft = options.soft_timeout.map(|soft| after(began, soft));
         let mut old = None;
         if mode == Mode::Read {
             old = self.aged_here(core, key, shape);
@@ -153,16 +157,32 @@ impl Call<'_> {
                 return Ok(self.refreshed(core, key, early, shape, found, want));
             }
         }
-        let looked = match deadline {
-            Some(deadline) => match within(deadline, self.looked(core, mode, key, early, shape, &mut old)).await {
-                Some(looked) => looked,
-                None => match old {
+        // Filled while it is looked for, and taken where that, or waiting for who loads, lasts too long.
+        let shelf = Mutex::new(old);
+        let looked = if soft.is_none() && deadline.is_none() {
+            self.looked(core, mode, key, early, shape, &shelf).await
+        } else {
+            let mut looking = std::pin::pin!(self.looked(core, mode, key, early, shape, &shelf));
+            let mut looked = None;
+            for (at, is_hard) in [(soft, false), (deadline, true)] {
+                let Some(at) = at.filter(|_| looked.is_none()) else { continue };
+                looked = within(at, &mut looking).await;
+                if looked.is_some() {
+                    break;
+                }
+                let found = shelf.lock().take();
+                match found {
                     Some(old) => return Ok(Ask::Done(self.served_old(core, old))),
-                    None => return Err(timed_out(self)),
-                },
-            },
-            None => self.looked(core, mode, key, early, shape, &mut old).await,
+                    None if is_hard => return Err(timed_out(self)),
+                    None => {}
+                }
+            }
+            match looked {
+                Some(looked) => looked,
+                None => looking.await,
+            }
         };
+        let old = shelf.lock().take();
         match looked? {
             Looked::Step(Step::Done(ret)) => Ok(Ask::Done(self.settled_with(core, shape, ret, old))),
             Looked::Step(Step::Load(load)) => {
@@ -170,7 +190,7 @@ impl Call<'_> {
                 let (lead, template, early, share, refreshes) = load.into_all_parts();
                 let how = How::Begin { refreshes, share };
                 let loader = Loader { shape, template, early, lead, how, has_old };
-                Ok(Ask::Run(self.run(key.as_bytes(), old, deadline, loader)))
+                Ok(Ask::Run(self.run(key.as_bytes(), old, deadline, soft, loader)))
             }
             Looked::Refresh(want, early) => match old {
                 Some(old) if core.pauses.holds(key.as_bytes()) => Ok(Ask::Done(self.served_old(core, old))),
@@ -188,7 +208,7 @@ impl Call<'_> {
         key: &KeyWriter,
         early: Early,
         shape: S,
-        old: &mut Option<Old<S::Ret>>,
+        old: &Mutex<Option<Old<S::Ret>>>,
     ) -> Result<Looked<'a, S>, Error> {
         let mut patience = Patience::new(self.site.options.wait);
         if let Some(shared) = self.shared() {
@@ -202,7 +222,7 @@ impl Call<'_> {
                 Next::Wait(joined) => {
                     let waited = patience.pause(joined).await;
                     if matches!(waited, Waited::Landed(Landing::Nothing))
-                        && let Some(old) = old.take()
+                        && let Some(old) = { old.lock().take() }
                     {
                         // Who led has failed. One attempt is enough while there is something to serve.
                         return Ok(Looked::Step(Step::Done(self.served_old(core, old))));
@@ -218,9 +238,10 @@ impl Call<'_> {
         key: &[u8],
         old: Option<Old<S::Ret>>,
         deadline: Option<Nanos>,
+        soft: Option<Nanos>,
         loader: Loader<S>,
     ) -> Run<S> {
-        let drive = Drive::new(self.to_owned_call(), loader.shape, key, old, deadline);
+        let drive = Drive::new(self.to_owned_call(), loader.shape, key, old, deadline, soft);
         Run { drive, loading: Loading { call: self.to_owned_call(), loader } }
     }
 
@@ -234,7 +255,7 @@ impl Call<'_> {
         let deadline = self.site.options.timeout.map(|timeout| after(alive_now(), timeout));
         let how = How::Begin { refreshes: None, share: None };
         let loader = Loader { shape, template: 0, early: Early::default(), lead: None, how, has_old: false };
-        self.run(&[], None, deadline, loader)
+        self.run(&[], None, deadline, None, loader)
     }
 
     /// An old value, and the right to refresh it in the background unless somebody of this process does.
@@ -257,7 +278,8 @@ impl Call<'_> {
             None => How::Begin { refreshes: None, share: None },
         };
         let loader = Loader { shape, template: key.template(), early, lead: Some(lead), how, has_old: true };
-        Ask::Run(self.run(key.as_bytes(), Some(old), None, loader))
+        let soft = self.site.options.soft_timeout.map(|soft| after(alive_now(), soft));
+        Ask::Run(self.run(key.as_bytes(), Some(old), None, soft, loader))
     }
 
     /// Whether an old value is returned without waiting for a new one: as the options say, or since its source has just

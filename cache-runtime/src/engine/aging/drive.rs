@@ -19,6 +19,8 @@ pub struct Drive<S: Cached> {
     key: Box<[u8]>,
     old: Option<Old<S::Ret>>,
     deadline: Option<Nanos>,
+    /// When an old value is returned instead of what is being loaded.
+    soft: Option<Nanos>,
 }
 
 /// What a timeout is, as an error.
@@ -43,8 +45,9 @@ impl<S: Cached> Drive<S> {
         key: &[u8],
         old: Option<Old<S::Ret>>,
         deadline: Option<Nanos>,
+        soft: Option<Nanos>,
     ) -> Self {
-        Self { call, shape, key: key.into(), old, deadline }
+        Self { call, shape, key: key.into(), old, deadline, soft }
     }
 
     /// Runs a load in the caller's own task.
@@ -116,7 +119,7 @@ where
         F: Future<Output = Option<S::Ret>> + Send + 'static,
         C: Future<Output = Option<S::Ret>> + Send + 'static,
     {
-        let soft = self.call.site.options.soft_timeout;
+        let soft = self.soft;
         let at_once = |old: &mut Old<S::Ret>| match old.freshness {
             Freshness::Fresh | Freshness::Early => true,
             Freshness::Stale => soft.is_none(),
@@ -132,7 +135,7 @@ where
         }
         let (Some(soft), true) = (soft, self.old.is_some()) else { return self.here(work).await };
         let mut work = Box::pin(work);
-        match within(after(alive_now(), soft), &mut work).await {
+        match within(soft, &mut work).await {
             Some(ret) => self.settle(ret),
             None => {
                 let old = self.old.take();

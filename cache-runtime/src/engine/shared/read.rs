@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::Shared;
 use super::fill::lifetime;
 use super::grant::{Acquired, Grant};
@@ -70,7 +72,7 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
     ) -> Result<Step<'_, S>, Error> {
-        match self.look_shared(shared, mode, key, early, shape, patience, &mut None).await? {
+        match self.look_shared(shared, mode, key, early, shape, patience, &Mutex::new(None)).await? {
             Looked::Step(step) => Ok(step),
             Looked::Refresh(_, early) => Ok(self.load(shape, key, early, Leading::ALONE)),
         }
@@ -86,7 +88,7 @@ impl Call<'_> {
         early: Early,
         shape: S,
         patience: &mut Patience,
-        old: &mut Option<Old<S::Ret>>,
+        old: &Mutex<Option<Old<S::Ret>>>,
     ) -> Result<Looked<'_, S>, Error> {
         let Some(core) = self.cacheable(shape) else {
             return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE)));
@@ -115,7 +117,7 @@ impl Call<'_> {
                             }
                             Some(found) => {
                                 let at_once = self.is_served_at_once(core, key, &found);
-                                *old = Some(found);
+                                *old.lock() = Some(found);
                                 if at_once {
                                     return Ok(Looked::Refresh(want, early));
                                 }
