@@ -43,6 +43,7 @@ struct Asked {
     /// Whether the call that was to store it did.
     is_set_up: bool,
     took: u64,
+    began: Instant,
 }
 
 fn millis(from: Instant, to: Instant) -> u64 {
@@ -97,7 +98,7 @@ async fn run(
             let took = millis(began, now());
             let seen = source.times().0.filter(|loaded| *loaded >= began).map_or_else(now, |loaded| loaded.min(now()));
             let age = stored.map(|(from, to)| (millis(to, began).saturating_sub(3), millis(from, seen) + 3));
-            Asked { case, source, age, ret, stored, is_set_up, took }
+            Asked { case, source, age, ret, stored, is_set_up, took, began }
         });
     }
     let mut asked = Vec::new();
@@ -118,13 +119,16 @@ async fn run(
 }
 
 async fn judge(on: &On, asked: Asked, loaded_before: bool, answer: Answer, idle: Instant) -> Verdict {
-    let Asked { case, source, age, ret, stored, is_set_up, took } = asked;
+    let Asked { case, source, age, ret, stored, is_set_up, took, began } = asked;
     let plan = case.plan;
     if !is_set_up {
         return Verdict::Unclear;
     }
     let Some(class) = plan.class_between(age) else { return Verdict::Unclear };
     if took > plan.limit(class, answer) + SLACK {
+        return Verdict::Unclear;
+    }
+    if source.times().1.is_some_and(|ended| plan.may_be_given_up(answer, millis(began, ended))) {
         return Verdict::Unclear;
     }
     let expected = plan.expected(class, answer);

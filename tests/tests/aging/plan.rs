@@ -19,11 +19,11 @@ const TTL: u64 = 1000;
 const STALE: u64 = 1000;
 const FAILING: u64 = 2000;
 const SOFT: u64 = 150;
-const HARD: u64 = 600;
+const HARD: u64 = 800;
 
 /// Between the timeouts, and past both.
 const SLOW: u64 = 350;
-const SLOWER: u64 = 950;
+const SLOWER: u64 = 1150;
 
 /// What the source does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +166,11 @@ impl Plan {
         }
     }
 
+    /// Whether a machine that needed so many ms for a load may have kept it from being stored before the timeout.
+    pub(crate) fn may_be_given_up(self, answer: Answer, took: u64) -> bool {
+        self.timeout && answer.delay() < HARD && took > answer.delay() + 100
+    }
+
     fn loaded(self, answer: Answer) -> Loaded {
         match answer {
             Answer::PastHard if self.timeout => Loaded::GivenUp,
@@ -303,7 +308,7 @@ mod core {
         { early not_early early early_ttl = "500ms" }
         { stale not_stale stale stale = "1s" }
         { failing not_failing failing stale_if_error = "2s" }
-        { timeout no_timeout timeout timeout = "600ms" }
+        { timeout no_timeout timeout timeout = "800ms" }
         { lock no_lock lock lock = true }
     }
 }
@@ -318,10 +323,10 @@ macro_rules! with_each {
                 early [$field early] [$($ttl)*] [$($opt)*, early_ttl = "500ms"];
                 stale [$field stale] [$($ttl)*] [$($opt)*, stale = "1s"];
                 failing [$field failing] [$($ttl)*] [$($opt)*, stale_if_error = "2s"];
-                timeout [$field timeout] [$($ttl)*] [$($opt)*, timeout = "600ms"];
+                timeout [$field timeout] [$($ttl)*] [$($opt)*, timeout = "800ms"];
                 lock [$field lock] [$($ttl)*] [$($opt)*, lock = true];
                 all [$field early stale failing timeout lock] [$($ttl)*] [$($opt)*, early_ttl = "500ms", stale = "1s",
-                    stale_if_error = "2s", timeout = "600ms", lock = true];
+                    stale_if_error = "2s", timeout = "800ms", lock = true];
             }
         }
     };
@@ -341,14 +346,14 @@ mod soft {
         stale [soft stale] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms"];
         early [soft stale early] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", early_ttl = "500ms"];
         failing [soft stale failing] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", stale_if_error = "2s"];
-        timeout [soft stale timeout] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", timeout = "600ms"];
+        timeout [soft stale timeout] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", timeout = "800ms"];
         lock [soft stale lock] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", lock = true];
         jitter [soft stale jitter] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", jitter = "10%"];
         cache_if [soft stale cache_if] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", cache_if = |value| *value != 2];
         ttl_none [soft stale ttl_none] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", ttl_none = "0s"];
         ttl_err [soft stale ttl_err] [ttl = "1s"] [stale = "1s", soft_timeout = "150ms", ttl_err = "60s"];
         all [soft early stale failing timeout lock] [ttl = "1s"] [early_ttl = "500ms", stale = "1s",
-            stale_if_error = "2s", soft_timeout = "150ms", timeout = "600ms", lock = true];
+            stale_if_error = "2s", soft_timeout = "150ms", timeout = "800ms", lock = true];
     }
 }
 
