@@ -36,6 +36,7 @@
 //! - [`catalogue`] lists the program's annotated functions and finds misspelt tags.
 //!
 //! The guide is in `docs/guide` of the repository.
+#![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "no backend asks for what only shared ones need"))]
 
 // Doc examples and macros name the crate.
 extern crate self as cache_runtime;

@@ -83,7 +83,6 @@ impl Drop for Sleep {
     }
 }
 
-#[cfg(feature = "redis")]
 /// What `future` gives, unless `deadline` comes first.
 pub(crate) async fn within<F: Future>(deadline: Nanos, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);

@@ -25,6 +25,7 @@ pub(super) enum Undecodable {
     /// They pass a limit.
     Limit(Limit),
     /// The format cannot tell the type what it is, and the type asks.
+    #[cfg_attr(not(feature = "bincode"), allow(dead_code, reason = "only bincode cannot"))]
     Asks,
     /// The codec is not compiled in.
     #[cfg_attr(all(feature = "bincode", feature = "msgpack"), allow(dead_code, reason = "all are compiled in"))]
