@@ -184,7 +184,7 @@ everywhere! {
         assert!(info.enabled && info.uptime < SECOND * 60);
         if on.is_shared() {
             let server = info.server.as_ref().unwrap();
-            assert_eq!(info.backend, "redis");
+            assert_eq!(info.backend, if on.is_copied() { "hybrid" } else { "redis" });
             assert!(server.version.starts_with(|c: char| c.is_ascii_digit()) && server.shards >= 1, "{server:?}");
             assert!(server.keys >= 1 && server.used_memory > 100_000 && server.eviction_policy == "noeviction", "{server:?}");
             assert_eq!(server.mode == "cluster", server.shards > 1);

@@ -36,6 +36,11 @@ async fn order(id: u64) -> Result<u64, Error> {
     Ok(id)
 }
 
+#[cache_read(key = "h:<id>", ttl = "5m", early_ttl = "6m")]
+async fn late(id: u64) -> u64 {
+    id
+}
+
 struct Repo(Db);
 
 impl Repo {
