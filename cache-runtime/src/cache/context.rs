@@ -12,7 +12,6 @@ use crate::engine::call::{Call, Held};
 use crate::engine::recache::Report;
 use crate::engine::write::Invalidated;
 use crate::error::{Error, ErrorKind};
-use crate::report;
 use crate::shape::{Cached, Returned};
 use crate::site::Site;
 use crate::tenant::Tenant;
@@ -97,7 +96,7 @@ fn first_use() -> Result<Cache, Error> {
     {
         let problems = super::catalogue::catalogue().problems();
         if !problems.is_empty() {
-            report::warn("catalogue", &problems);
+            crate::report::warn("catalogue", &problems);
         }
     }
     // What is wrong is said by the first call that goes past the cache.
