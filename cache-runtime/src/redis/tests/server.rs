@@ -127,12 +127,13 @@ impl Redisd {
     pub(super) fn command_of<T: FromRedisValue>(&self, words: &[&[u8]]) -> T {
         let login = self.password.as_ref().map(|password| format!(":{password}@")).unwrap_or_default();
         let client = redis::Client::open(format!("redis://{login}127.0.0.1:{}", self.port)).unwrap();
-        let mut connection = client.get_connection().unwrap();
         let mut command = redis::Cmd::new();
         for word in words {
             command.arg(*word);
         }
-        command.query(&mut connection).unwrap()
+        let answer = || command.query(&mut client.get_connection()?);
+        // A server that is given another part closes its connections, also one that has just been opened.
+        answer().or_else(|error: redis::RedisError| if error.is_io_error() { answer() } else { Err(error) }).unwrap()
     }
 
     pub(super) fn server(&self) -> Server {
