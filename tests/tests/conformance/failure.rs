@@ -135,6 +135,7 @@ everywhere! {
                 assert_eq!(kept(&db, 1).await, Err(before));
                 db.set_failing(false);
                 let _ = $by.await;
+                on.heard().await;
                 assert!(kept(&db, 1).await.is_ok(), $what);
                 cache.clear().await.unwrap();
             };

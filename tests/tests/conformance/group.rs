@@ -219,6 +219,7 @@ everywhere! {
         assert_eq!(get_user(&db, 1).await, Row::fresh(1));
         assert_eq!(db.loads(), 1, "the function still finds its entry");
         on.other().await.invalidate_tags(["user"]).await.unwrap();
+        on.heard().await;
         assert_eq!(cache.get::<u8>("k").await.unwrap(), None);
         assert_eq!(get_user::peek(1).await.unwrap(), None);
         get_user(&db, 1).await;

@@ -216,6 +216,7 @@ everywhere! {
         cache.invalidate("row:1").await.unwrap();
         assert_eq!(both().await, [3, 2]);
         on.other().await.invalidate("half:2").await.unwrap();
+        on.heard().await;
         assert_eq!(both().await, [3, 4]);
         cache.invalidate("rows").await.unwrap();
         assert_eq!(both().await, [5, 6]);
@@ -260,6 +261,7 @@ everywhere! {
         cache.invalidate("org:4").await.unwrap();
         assert!(loads().await >= 1);
         on.other().await.invalidate("name:row 42").await.unwrap();
+        on.heard().await;
         assert!(loads().await >= 1);
         db.move_to(42, 9);
         cache.invalidate("org:4").await.unwrap();
