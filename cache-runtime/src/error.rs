@@ -121,7 +121,7 @@ impl Error {
     /// ```
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.inner.kind, ErrorKind::Unavailable | ErrorKind::ReadOnly | ErrorKind::Full)
+        matches!(self.inner.kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::ReadOnly | ErrorKind::Full)
     }
 }
 

@@ -80,6 +80,8 @@ impl Cache {
             total.misses += stats.misses;
             total.loads += stats.loads;
             total.coalesced += stats.coalesced;
+            total.stale += stats.stale;
+            total.early += stats.early;
             total.errors += stats.errors;
             total.refused += stats.refused;
             total.rejected += stats.rejected;
@@ -100,6 +102,8 @@ impl Cache {
             misses: total.misses,
             loads: total.loads,
             coalesced: total.coalesced,
+            stale: total.stale,
+            early: total.early,
             errors: total.errors,
             refused: total.refused,
             unstored: total.unstored,
@@ -263,6 +267,10 @@ pub struct CacheStats {
     pub loads: u64,
     /// Callers that shared somebody else's load.
     pub coalesced: u64,
+    /// Calls answered with a value past its ttl. Hits, too.
+    pub stale: u64,
+    /// Calls answered with a value that is to be refreshed before it expires. Hits, too.
+    pub early: u64,
     /// Loads that returned `Err`.
     pub errors: u64,
     /// Loaded values that were not kept because something they depend on was invalidated meanwhile.
