@@ -67,7 +67,8 @@ pub(crate) enum Op {
         /// How long it lives at least.
         ttl: Option<Duration>,
     },
-    /// Takes a lease unless somebody holds it; with `steal`, whoever holds it, but not where a writer has marked it.
+    /// Takes a lease unless somebody holds it who took it on this server; with `steal`, whoever holds it. Not where a writer
+    /// has marked it.
     /// [`Reply::Flag`]: whether it is ours.
     Acquire {
         /// The lease.

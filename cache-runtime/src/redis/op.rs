@@ -63,8 +63,8 @@ pub(super) fn command(job: &Job<'_>, stamp: Stamp) -> Cmd {
             command
         }
         Op::Acquire { lease, token, ttl, steal: false } => {
-            let mut command = plain("SET", lease);
-            command.arg(stamped(token, stamp)).arg("NX").arg("PX").arg(ms(*ttl));
+            let mut command = eval(script::ACQUIRE, &[lease]);
+            command.arg(stamped(token, stamp)).arg(ms(*ttl)).arg(&stamp[..]);
             command
         }
         Op::Acquire { lease, token, ttl, steal: true } => {

@@ -33,6 +33,17 @@ if ARGV[3]=='' then redis.call('SET',KEYS[1],ARGV[1]) else redis.call('SET',KEYS
 return ARGV[1]"
 );
 
+/// KEYS lease · ARGV token and stamp, ms, stamp. A lease that was taken on another server (before a fail-over, or before a
+/// restart) is free: its holder could not fill the entry any more, and may have given it back where this one did not hear.
+pub(super) const ACQUIRE: &str = concat!(
+    marks!(),
+    "\
+local v=redis.pcall('GET',KEYS[1])
+if marked(v) then if till(v)>now() then return false end
+elseif type(v)=='string' and v:sub(-8)==ARGV[3] then return false end
+return redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2])"
+);
+
 /// KEYS lease · ARGV token and stamp, ms
 pub(super) const STEAL: &str = concat!(
     marks!(),

@@ -81,7 +81,7 @@ impl World<'_> {
         if lease.is_marked() {
             self.see(Sight::Marked);
         }
-        let free = !lease.is_there() || steal && !lease.is_marked();
+        let free = !lease.is_there() || !lease.is_marked() && (lease.foreign || steal);
         if free || steal && self.has(Mutation::StealOverMark) {
             let token = self.fresh();
             self.state.data.lease = Slot { nonce: token, ..Slot::default() };

@@ -95,6 +95,27 @@ async fn a_lease_is_renewed_released_and_stolen_by_token() {
     assert_eq!(one(&redis, short).await, Reply::Flag(true));
 }
 
+/// P5, E5: what was taken before a fail-over or a restart is nobody's.
+#[tokio::test]
+async fn a_lease_that_was_taken_on_another_server_is_free() {
+    let server = Redisd::start(&[]);
+    let redis = server.open();
+    let put = |value: &[u8]| server.command_of::<()>(&[b"SET", &entry().lease, value]);
+    put(&[[9u8; 16].as_slice(), b"foreign!"].concat());
+    assert_eq!(one(&redis, acquire(1)).await, Reply::Flag(true));
+    assert_eq!(one(&redis, acquire(2)).await, Reply::Flag(false), "this one was taken here");
+    assert_eq!(one(&redis, fill(9, image("late", None))).await, Reply::Flag(false));
+    assert_eq!(one(&redis, fill(1, image("yes", None))).await, Reply::Flag(true));
+    // A mark has no identity, and is honoured while it is good.
+    put(&[b"\x01fence:" as &[u8], &[7; 16], b"99999999999999"].concat());
+    assert_eq!(one(&redis, acquire(3)).await, Reply::Flag(false));
+    put(&[b"\x01fence:" as &[u8], &[7; 16], b"00000000000001"].concat());
+    assert_eq!(one(&redis, acquire(3)).await, Reply::Flag(true));
+    server.command_of::<()>(&[b"DEL", &entry().lease]);
+    server.command_of::<()>(&[b"LPUSH", &entry().lease, b"of another kind"]);
+    assert_eq!(one(&redis, acquire(4)).await, Reply::Flag(true));
+}
+
 #[tokio::test]
 async fn a_cell_keeps_its_nonce_and_never_lives_shorter_than_it_was_promised() {
     let server = Redisd::start(&[]);
