@@ -50,10 +50,17 @@ macro_rules! hit {
             if !plan.wants(&title) {
                 continue;
             }
-            cache.scope(async { for id in 0..KEYS { $function(id).await; } }).await;
+            cache
+                .scope(async {
+                    for id in 0..KEYS {
+                        $function(id).await;
+                    }
+                })
+                .await;
             let of_all = of_all(server).await;
-            let names: Arc<Vec<Vec<String>>> =
-                Arc::new((0..KEYS).map(|id| names(&format!(concat!($entry, ":{}"), id), &of_all, &$tags(id))).collect());
+            let names: Arc<Vec<Vec<String>>> = Arc::new(
+                (0..KEYS).map(|id| names(&format!(concat!($entry, ":{}"), id), &of_all, &$tags(id))).collect(),
+            );
             let value: Arc<Vec<u8>> = Arc::new(Codec::Bincode.encode(&Page::of(1, $size)).expect("it encodes"));
             let (cache, bare) = (cache.clone(), Arc::clone(bare));
             let mut cases = vec![
@@ -82,8 +89,7 @@ async fn batch(bench: &Bench) {
     for batch in 0..10 {
         cache.scope(elements(ids(batch))).await;
     }
-    let of_all: Vec<String> =
-        of_all(server).await.into_iter().chain(["svc:v1:%+tag:pages".to_owned()]).collect();
+    let of_all: Vec<String> = of_all(server).await.into_iter().chain(["svc:v1:%+tag:pages".to_owned()]).collect();
     let value: Arc<Vec<u8>> = Arc::new(Codec::Bincode.encode(&Page::of(1, 64)).expect("it encodes"));
     let names: Vec<Vec<String>> = (0..10)
         .map(|batch| {

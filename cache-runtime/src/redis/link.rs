@@ -128,11 +128,10 @@ impl Link {
 
     /// The answers to `commands`, sent together. An answer may be an error of the server.
     pub(super) async fn send(&self, commands: Vec<Cmd>, deadline: Nanos) -> Result<Vec<Value>, Error> {
-        let mut connection = self.connection.clone();
         if let [command] = &commands[..] {
-            let answer = within(deadline, connection.send_packed_command(command)).await;
-            return self.judge(answer).map(|value| vec![value]);
+            return self.send_one(command, deadline).await.map(|value| vec![value]);
         }
+        let mut connection = self.connection.clone();
         let count = commands.len();
         let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
@@ -141,6 +140,13 @@ impl Link {
         let answer = within(deadline, connection.send_packed_commands(&pipeline, 0, count)).await;
         let values = self.judge(answer)?;
         if values.len() == count { Ok(values) } else { Err(fault::nonsense(&self.at)) }
+    }
+
+    /// The answer to one command. It may be an error of the server.
+    pub(super) async fn send_one(&self, command: &Cmd, deadline: Nanos) -> Result<Value, Error> {
+        let mut connection = self.connection.clone();
+        let answer = within(deadline, connection.send_packed_command(command)).await;
+        self.judge(answer)
     }
 
     pub(super) async fn subscribe(&self, channels: &[&[u8]], deadline: Nanos) -> Result<(), Error> {

@@ -18,6 +18,7 @@ use crate::record::{Erased, Stored};
 use crate::report;
 use crate::sabotage::{self, Mutation};
 use crate::shape::{Cached, Handling};
+use crate::site::Site;
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
 /// Where an entry's envelope is looked for.
@@ -53,7 +54,7 @@ pub(crate) struct Want {
 
 /// What a look-up found under one name.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The envelope, and under which of the entry's names it is.
     pub(super) envelope: Option<Vec<u8>>,
     pub(super) beside: bool,
@@ -68,9 +69,10 @@ pub(super) struct Seen {
 
 /// What an entry is worth.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a verdict is looked at where it was given, and kept nowhere")]
 pub(super) enum Verdict<'e> {
     /// It may be served.
-    Live(Box<Envelope<'e>>),
+    Live(Envelope<'e>),
     /// Nothing is there, or only the names of cells that a load should know.
     Missing,
     /// Expired, invalidated, or without a cell that it should depend on.
@@ -81,6 +83,68 @@ pub(super) enum Verdict<'e> {
     Ask(Vec<Name>),
     /// Not an entry that this program can read.
     Unusable(Reject),
+}
+
+/// What an entry is judged by.
+pub(super) trait Terms {
+    /// Identity of the key template; 0 fits every entry.
+    fn template(&self) -> u64;
+
+    /// The nonce of a cell, if it has one; the outer `None`: it was not read.
+    fn nonce(&self, cell: &[u8]) -> Option<Option<&[u8]>>;
+
+    /// The cells that the entry has to depend on, the function's own aside.
+    fn demanded(&self) -> impl Iterator<Item = &[u8]>;
+}
+
+/// What an envelope is worth at a moment.
+pub(super) fn judge<'e>(envelope: Envelope<'e>, terms: &impl Terms, now_ms: u64) -> Verdict<'e> {
+    let head = &envelope.head;
+    let template = terms.template();
+    if head.template != template && head.template != 0 && template != 0 {
+        return Verdict::Other;
+    }
+    if head.outcome == Outcome::Hint {
+        return Verdict::Missing;
+    }
+    if head.expires_ms != 0 && head.expires_ms <= now_ms {
+        return Verdict::Dead;
+    }
+    let mut ask = Vec::new();
+    for (name, nonce) in &head.cells {
+        match terms.nonce(name) {
+            None => ask.push(Arc::from(&**name)),
+            Some(Some(current)) if *current == nonce[..] => {}
+            Some(None) if sabotage::is(Mutation::MissingCell) => {}
+            Some(_) => return Verdict::Dead,
+        }
+    }
+    if terms.demanded().any(|cell| !head.cells.iter().any(|(name, _)| **name == *cell)) {
+        return Verdict::Dead;
+    }
+    if ask.is_empty() { Verdict::Live(envelope) } else { Verdict::Ask(ask) }
+}
+
+/// A look-up of one entry.
+struct Looked<'a> {
+    want: &'a Want,
+    seen: &'a Seen,
+}
+
+impl Terms for Looked<'_> {
+    fn template(&self) -> u64 {
+        self.want.template
+    }
+
+    fn nonce(&self, cell: &[u8]) -> Option<Option<&[u8]>> {
+        let (_, nonce) = self.seen.cells.iter().find(|(known, _)| **known == *cell)?;
+        Some(nonce.as_ref().map(|nonce| &nonce[..]))
+    }
+
+    fn demanded(&self) -> impl Iterator<Item = &[u8]> {
+        let own = self.want.own.as_ref();
+        self.want.required.iter().filter(move |cell| own != Some(cell)).map(|cell| &**cell)
+    }
 }
 
 /// Why an entry that is there is a miss.
@@ -103,8 +167,7 @@ impl Want {
                 required.push(cell);
             }
         }
-        let wire = shared.wire(call.site, &name);
-        let form = if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole };
+        let form = shared.form(call.site);
         let own = shared.function_cell(tenant, call.site);
         let (template, noted, copied) = (key.template(), Vec::new(), shared.copies(call.site));
         let mut want = Self { name, template, form, required, own, noted, copied, aged: false, rejected: false };
@@ -196,39 +259,21 @@ impl Seen {
 
     /// What the entry is worth to one who wants it.
     pub(super) fn judge(&self, want: &Want, now_ms: u64) -> Verdict<'_> {
-        let envelope = match self.parse(want) {
-            None => return Verdict::Missing,
-            Some(Err(reject)) => return Verdict::Unusable(reject),
-            Some(Ok(envelope)) => envelope,
-        };
-        let head = &envelope.head;
-        if head.template != want.template && head.template != 0 && want.template != 0 {
-            return Verdict::Other;
+        match self.parse(want) {
+            None => Verdict::Missing,
+            Some(Err(reject)) => Verdict::Unusable(reject),
+            Some(Ok(envelope)) => judge(envelope, &Looked { want, seen: self }, now_ms),
         }
-        if head.outcome == Outcome::Hint {
-            return Verdict::Missing;
-        }
-        if head.expires_ms != 0 && head.expires_ms <= now_ms {
-            return Verdict::Dead;
-        }
-        let mut ask = Vec::new();
-        for (name, nonce) in &head.cells {
-            match self.cells.iter().find(|(known, _)| **known == **name) {
-                None => ask.push(Arc::from(&**name)),
-                Some((_, current)) if *current == Some(*nonce) => {}
-                Some((_, None)) if sabotage::is(Mutation::MissingCell) => {}
-                Some(_) => return Verdict::Dead,
-            }
-        }
-        let mut demanded = want.required.iter().filter(|cell| want.own.as_ref() != Some(cell));
-        if demanded.any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
-            return Verdict::Dead;
-        }
-        if ask.is_empty() { Verdict::Live(Box::new(envelope)) } else { Verdict::Ask(ask) }
     }
 }
 
 impl Shared {
+    /// Where the envelopes of a function's entries are looked for.
+    pub(super) fn form(&self, site: &Site) -> Form {
+        let wire = self.wire(site, &[]);
+        if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole }
+    }
+
     /// Reads the entries with their cells: one round trip, and a second one where an entry names cells that nobody knew.
     pub(super) async fn look(&self, wants: &[Want], now_ms: u64) -> Result<Vec<Seen>, Error> {
         let mut cells: Vec<&Name> = Vec::new();
@@ -272,6 +317,18 @@ impl Shared {
         Ok(seen)
     }
 
+    /// What [`look`](Self::look) finds, where somebody has read the entry and the cells that it is wanted with.
+    pub(super) async fn look_on(
+        &self,
+        want: &Want,
+        seen: Result<Seen, Error>,
+        now_ms: u64,
+    ) -> Result<Vec<Seen>, Error> {
+        let mut seen = vec![seen?];
+        self.ask(std::slice::from_ref(want), &mut seen, now_ms).await?;
+        Ok(seen)
+    }
+
     /// Reads the cells that entries name and nobody knew.
     pub(super) async fn ask(&self, wants: &[Want], seen: &mut [Seen], now_ms: u64) -> Result<(), Error> {
         let asked: Vec<Vec<Name>> = wants
@@ -308,13 +365,41 @@ impl Shared {
     }
 }
 
+/// What is in an envelope: a value, that there is none, or an error; `None`: nothing that is of use here.
+fn content<V: Send + Sync + 'static>(
+    wire: &Wire<'_>,
+    envelope: &Envelope<'_>,
+    handling: &Handling<V>,
+    error: impl FnOnce(&Wire<'_>, &Envelope<'_>) -> Result<Option<Erased>, Reject>,
+) -> Result<Option<Stored>, Reject> {
+    match envelope.head.outcome {
+        Outcome::Some => (handling.unpack)(wire, envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
+        Outcome::None => crate::codec::verify(wire, envelope).map(|()| Some(Stored::None)),
+        Outcome::Err => error(wire, envelope).map(|error| error.map(Stored::Err)),
+        Outcome::Hint => Ok(None),
+    }
+}
+
+/// [`content`] of what a function of this shape stored.
+pub(super) fn content_of<S: Cached>(
+    wire: &Wire<'_>,
+    envelope: &Envelope<'_>,
+    shape: S,
+) -> Result<Option<Stored>, Reject> {
+    content(wire, envelope, shape.handling(), |wire, envelope| errors(wire, envelope, shape))
+}
+
+fn errors<S: Cached>(wire: &Wire<'_>, envelope: &Envelope<'_>, shape: S) -> Result<Option<Erased>, Reject> {
+    match shape.errors() {
+        Some(errors) => (errors.unpack)(wire, envelope).map(|error| shape.share(&error)),
+        None => Ok(None),
+    }
+}
+
 impl Call<'_> {
     /// What a function stored that may be served: a value, that there is none, or an error that it keeps.
     pub(super) fn decode<S: Cached>(&self, shared: &Shared, want: &mut Want, seen: &Seen, shape: S) -> Option<Stored> {
-        let errors = |wire: &Wire<'_>, envelope: &Envelope<'_>| match shape.errors() {
-            Some(errors) => (errors.unpack)(wire, envelope).map(|error| shape.share(&error)),
-            None => Ok(None),
-        };
+        let errors = |wire: &Wire<'_>, envelope: &Envelope<'_>| errors(wire, envelope, shape);
         self.decode_as(shared, want, seen, shape.handling(), errors).unwrap_or_else(|rejected| {
             if !std::mem::replace(&mut want.rejected, true) {
                 self.rejected(rejected);
@@ -351,18 +436,12 @@ impl Call<'_> {
             Verdict::Other => return Err(Rejected::Template),
             Verdict::Missing | Verdict::Dead | Verdict::Ask(_) => return Ok(None),
         };
-        let mut wire = shared.wire(self.site, &want.name);
+        let mut wire = shared.wire(self.site, &want.name.entry);
         if std::ptr::eq(self.site, &raw const DIRECT) {
             // A direct call reads what any function stored; its decoder is one of ours, whichever it is.
             wire.codec = envelope.codec.unwrap_or(wire.codec);
         }
-        match envelope.head.outcome {
-            Outcome::Some => (handling.unpack)(&wire, &envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
-            Outcome::None => crate::codec::verify(&wire, &envelope).map(|()| Some(Stored::None)),
-            Outcome::Err => error(&wire, &envelope).map(|error| error.map(Stored::Err)),
-            Outcome::Hint => Ok(None),
-        }
-        .map_err(Rejected::Bytes)
+        content(&wire, &envelope, handling, error).map_err(Rejected::Bytes)
     }
 
     /// Counts an entry that could not be used. What another version of the program stored is expected, and so is that two

@@ -42,12 +42,12 @@ impl Default for Notes {
 }
 
 impl Notes {
-    fn shard(&self, name: &Name) -> &Mutex<Table> {
+    fn shard(&self, name: &[u8]) -> &Mutex<Table> {
         use std::hash::BuildHasher;
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
 
-    pub(crate) fn get(&self, name: &Name) -> Note {
+    pub(crate) fn get(&self, name: &[u8]) -> Note {
         self.shard(name).lock().get(name).cloned().unwrap_or_default()
     }
 
@@ -85,11 +85,11 @@ impl Notes {
     }
 
     /// Counts a hit.
-    pub(crate) fn touch(&self, name: &Name, now: Nanos) {
+    pub(crate) fn touch(&self, name: &[u8], now: Nanos) {
         let mut table = self.shard(name).lock();
         let note = match table.get_mut(name) {
             Some(note) => note,
-            None => room(&mut table).entry(Arc::clone(name)).or_default(),
+            None => room(&mut table).entry(name.into()).or_default(),
         };
         note.hits += 1;
         note.last_access = now;
