@@ -31,6 +31,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// With room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: SmallVec::new() }
+    }
+
     /// Adds the name that `write` appends to what it is given; says which it is.
     pub(crate) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         write(&mut self.bytes);

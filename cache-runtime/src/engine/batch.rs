@@ -112,7 +112,7 @@ impl<'c> Call<'c> {
         S: BatchCached,
         K: Clone + Eq + Hash,
     {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_capacity_and_hasher(asked.len(), foldhash::fast::RandomState::default());
         let unique: Vec<K> = asked.iter().filter(|id| seen.insert((*id).clone())).cloned().collect();
         drop(seen);
         let mut slots = Vec::with_capacity(unique.len());
@@ -128,7 +128,10 @@ impl<'c> Call<'c> {
                 }
             }
         }
-        wanted.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        // A shared backend is asked for all at once, whatever their order.
+        if self.shared().is_none() {
+            wanted.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        }
         Asked { call: self, mode, shape, asked, unique, slots, wanted }
     }
 }
@@ -141,7 +144,7 @@ pub struct Asked<'a, S: BatchCached, K> {
     asked: Vec<K>,
     unique: Vec<K>,
     slots: Vec<Option<Slot<<S::One as Cached>::Value>>>,
-    /// In the order of their keys.
+    /// In the order of their keys, where they are waited for one after the other.
     wanted: Vec<Wanted>,
 }
 
@@ -416,12 +419,16 @@ where
     pub async fn finish(mut self) -> S::Ret {
         self.land(|_, _, _| {});
         self.land_shared().await;
-        let places: HashMap<&K, usize> = self.unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
-        let give = |id: &K| match places.get(id).map(|index| &self.slots[*index]) {
+        let give = |slot: Option<&Slot<_>>| match slot {
             Some(Slot::Found(value)) => Some(self.shape.give(Arc::clone(value))),
             _ => None,
         };
-        let values = self.asked.iter().map(give).collect();
+        let values = if self.asked.len() == self.unique.len() {
+            self.slots.iter().map(|slot| give(Some(slot))).collect()
+        } else {
+            let places: HashMap<&K, usize> = self.unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
+            self.asked.iter().map(|id| give(places.get(id).map(|index| &self.slots[*index]))).collect()
+        };
         self.shape.ok(S::Collection::build(&self.asked, values))
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use super::dial::{Dial, Place};
 use super::fault::{self, Fault};
@@ -218,8 +218,16 @@ impl Node {
 
     /// What is under names, in one round trip.
     pub(super) async fn get(&self, names: &Names) -> Result<Vec<Option<Found>>, Fault> {
-        let (link, deadline) = self.link(false).await?;
-        let _permit = self.permit(&link, deadline).await?;
+        let now = alive_now();
+        let (link, deadline) = match self.link_at_once(now) {
+            Some(link) => (link, after(now, self.dial.response_timeout)),
+            // What hardly anybody waits for is not a part of this future.
+            None => Box::pin(self.link(false)).await?,
+        };
+        let _permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => Box::pin(self.permit(&link, deadline)).await?,
+        };
         let answer = link.send_one(&op::get(names), deadline).await?;
         // Who answers may have become known anew meanwhile; what another accepted is missing then.
         let found = op::found(names, answer, link.identity(), &link.at);
@@ -231,11 +239,7 @@ impl Node {
 
     /// Room for one more batch on its way.
     async fn permit(&self, link: &Link, deadline: Nanos) -> Result<SemaphorePermit<'_>, Error> {
-        let permit = match self.permits.try_acquire() {
-            Ok(permit) => return Ok(permit),
-            Err(TryAcquireError::Closed) => return Err(fault::closed()),
-            Err(TryAcquireError::NoPermits) => within(deadline, self.permits.acquire()).await,
-        };
+        let permit = within(deadline, self.permits.acquire()).await;
         permit.ok_or_else(|| fault::crowded(&link.at))?.map_err(|_| fault::closed())
     }
 
@@ -286,13 +290,7 @@ impl Node {
     /// A connection to use, one after the other, and until when. It is known who answers on it. `watched`: the one whose
     /// reads are watched, if there is one.
     async fn link(&self, watched: bool) -> Result<(Arc<Link>, Nanos), Error> {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
-        let now = alive_now();
-        if !watched && let Some(link) = self.link_at_once(now) {
-            return Ok((link, after(now, self.dial.response_timeout)));
-        }
+        self.used.store(true, Ordering::Relaxed);
         let links = self.links(|links| links.data.iter().any(|link| link.is_alive())).await?;
         let deadline = self.deadline();
         let watch = links.watch.as_ref().filter(|link| watched && link.is_alive() && link.is_known(alive_now()));
@@ -312,6 +310,9 @@ impl Node {
 
     /// A connection that can be used, and on which it is known who answers, if there is one already.
     fn link_at_once(&self, now: Nanos) -> Option<Arc<Link>> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
         let phase = self.phase.borrow();
         let Phase::Up(links) = &*phase else { return None };
         self.in_turn(links).filter(|link| link.is_known(now)).cloned()

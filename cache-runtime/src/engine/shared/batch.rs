@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::glance::GlancedBatch;
 use super::grant::Acquired;
 use super::look::Want;
 use super::read::{Turn, woken};
@@ -46,13 +47,23 @@ impl Call<'_> {
         if !reachable {
             self.failed(&super::write::undelivered());
         }
+        let mut found = Vec::with_capacity(wanted.len());
+        let GlancedBatch { served, others: wanted, seen: first } =
+            Box::pin(self.glance_batch(shared, mode, wanted, shape)).await;
+        found.extend(served.into_iter().map(|(index, ret)| (index, Ok(ret))));
+        if wanted.is_empty() {
+            return found;
+        }
         let mut wants: Vec<Want> =
             wanted.iter().map(|wanted| Want::of(shared, self, &wanted.key, &wanted.early)).collect();
-        let mut found = Vec::with_capacity(wanted.len());
         let mut missing = Vec::new();
         let mut seen = Vec::new();
         if reachable && mode == Mode::Read {
-            match shared.look(&wants, wall_ms()).await {
+            let looked = match first {
+                Some(first) => shared.look_on(&wants, first, wall_ms()).await,
+                None => shared.look(&wants, wall_ms()).await,
+            };
+            match looked {
                 Ok(looked) => seen = looked,
                 Err(error) => {
                     reachable = false;

@@ -3,13 +3,15 @@
 //!
 //! Whatever is not simply served is for `look` and `read`, which go on with what was found: nothing is read twice.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::look::{Form, Seen, Terms, Verdict, content_of, judge};
+use super::look::{Form, Seen, Terms, Worth, content_of, judge};
 use super::{Shared, is_function, names};
 use crate::clock::wall_ms;
+use crate::engine::batch::Wanted;
 use crate::engine::call::Call;
 use crate::engine::name::Covers;
 use crate::engine::read::Mode;
@@ -19,6 +21,10 @@ use crate::error::Error;
 use crate::key::KeyWriter;
 use crate::shape::Cached;
 use crate::store::{Found, Names, Nonce};
+
+/// Bytes that the names of one look-up take, mostly, and those of one more entry.
+const ROOM: usize = 384;
+const ROOM_OF_ONE_MORE: usize = 48;
 
 /// What a glance came to.
 pub(super) enum Glanced<R> {
@@ -43,75 +49,118 @@ struct Entry {
 }
 
 /// What is to be read.
-struct Glance {
+struct Glance<'c> {
+    shared: &'c Shared,
+    call: &'c Call<'c>,
     form: Form,
     names: Names,
+    /// Cells of other entries, where there are some: what many depend on is read once.
+    others: HashMap<Box<[u8]>, usize, foldhash::fast::RandomState>,
 }
 
-/// What was read.
-struct Read {
-    glance: Glance,
-    found: Vec<Option<Found>>,
-}
+impl<'c> Glance<'c> {
+    /// With room for so many entries.
+    fn new(shared: &'c Shared, call: &'c Call<'c>, entries: usize) -> Self {
+        let names = Names::with_capacity(ROOM + (entries - 1) * ROOM_OF_ONE_MORE);
+        Self { shared, call, form: shared.form(call.site), names, others: HashMap::default() }
+    }
 
-impl Glance {
-    /// Adds the entry of a call.
-    fn add(&mut self, shared: &Shared, call: &Call<'_>, key: &KeyWriter, early: &Early) -> Entry {
-        let (prefix, physical) = (&shared.prefix, key.as_bytes());
+    /// Adds the entry of a call. What was said of the `last` one is mostly said of this one, too.
+    fn add(&mut self, key: &KeyWriter, early: &Early, last: Option<(&Early, &Entry)>) -> Entry {
+        let (prefix, physical) = (&self.shared.prefix, key.as_bytes());
         let at = self.names.add(|name| name.extend_from_slice(physical));
         if self.form == Form::Either {
             self.names.add(|name| names::write_side(name, prefix, physical));
         }
         let mut entry = Entry { at, template: key.template(), cells: SmallVec::new(), required: 0, own: None };
-        let tenant = call.tenant();
-        let mut cell = |entry: &mut Entry, covers, tenant, text: &[u8]| {
-            self.add_cell(entry, |name| names::write_cell(name, prefix, covers, tenant, text))
-        };
-        cell(&mut entry, Covers::All, None, b"");
-        if is_function(call.site) {
-            entry.own = Some(cell(&mut entry, Covers::Function, tenant, call.site.cell_text().as_bytes()));
-        }
-        if tenant.is_some() {
-            cell(&mut entry, Covers::Tenant, tenant, b"");
-        }
-        if let Some(namespace) = early.namespace.as_deref().or(shared.namespace.as_deref()) {
-            cell(&mut entry, Covers::Namespace, tenant, namespace);
-        }
-        for tag in &early.tags {
-            cell(&mut entry, Covers::Tag, tenant, tag);
+        match last {
+            Some((said, last)) if said.tags == early.tags && said.namespace == early.namespace => {
+                entry.cells.extend_from_slice(&last.cells[..last.required]);
+                entry.own = last.own;
+            }
+            last => self.add_cells(&mut entry, early, last.is_some()),
         }
         entry.required = entry.cells.len();
         // Of tags that only the value tells, and of an entry that somebody else stored.
-        for noted in shared.notes.get(physical).cells.iter() {
-            self.add_cell(&mut entry, |name| name.extend_from_slice(noted));
+        for noted in self.shared.notes.cells(physical).iter().flat_map(|cells| &**cells) {
+            self.add_cell(&mut entry, last.is_some(), |name| name.extend_from_slice(noted));
         }
         entry
     }
 
+    /// Adds the cells that an entry has to depend on.
+    fn add_cells(&mut self, entry: &mut Entry, early: &Early, is_one_more: bool) {
+        let (shared, tenant, site) = (self.shared, self.call.tenant(), self.call.site);
+        let mut cell = |covers, tenant, text: &[u8]| {
+            let write = |name: &mut Vec<u8>| names::write_cell(name, &shared.prefix, covers, tenant, text);
+            self.add_cell(entry, is_one_more, write)
+        };
+        cell(Covers::All, None, b"");
+        let own = is_function(site).then(|| cell(Covers::Function, tenant, site.cell_text().as_bytes()));
+        if tenant.is_some() {
+            cell(Covers::Tenant, tenant, b"");
+        }
+        if let Some(namespace) = early.namespace.as_deref().or(shared.namespace.as_deref()) {
+            cell(Covers::Namespace, tenant, namespace);
+        }
+        for tag in &early.tags {
+            cell(Covers::Tag, tenant, tag);
+        }
+        entry.own = own;
+    }
+
     /// Adds a cell to an entry, unless it has that already. Says where it is.
-    fn add_cell(&mut self, entry: &mut Entry, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    fn add_cell(&mut self, entry: &mut Entry, is_one_more: bool, write: impl FnOnce(&mut Vec<u8>)) -> usize {
         let new = self.names.add(write);
-        if let Some(known) = entry.cells.iter().find(|known| self.names.get(**known) == self.names.get(new)) {
+        let name = self.names.get(new);
+        let mut known = entry.cells.iter().copied().find(|known| self.names.get(*known) == name);
+        let has = known.is_some();
+        if known.is_none() && is_one_more {
+            known = self.others.get(name).copied();
+        }
+        if let Some(known) = known {
             self.names.pop();
-            return *known;
+            if !has {
+                entry.cells.push(known);
+            }
+            return known;
         }
         entry.cells.push(new);
         new
     }
+
+    /// Lets entries that are added later find the cells of this one.
+    fn share(&mut self, entry: &Entry) {
+        for at in &entry.cells {
+            self.others.entry(self.names.get(*at).into()).or_insert(*at);
+        }
+    }
+
+    async fn read(self) -> Result<Read<'c>, Error> {
+        let found = self.shared.store.get(&self.names).await?;
+        Ok(Read { glance: self, found, now_ms: wall_ms() })
+    }
 }
 
-impl Read {
-    /// What is at one of the names.
+/// What was read.
+struct Read<'c> {
+    glance: Glance<'c>,
+    found: Vec<Option<Found>>,
+    /// When it was judged.
+    now_ms: u64,
+}
+
+impl Read<'_> {
+    /// What is under one of the names.
     fn own(&self, at: usize) -> Option<&[u8]> {
         self.found.get(at)?.as_ref()?.own()
     }
 
     /// The envelope of an entry, and the value where that lies apart.
     fn bytes(&self, entry: &Entry) -> (Option<&[u8]>, Option<&[u8]>) {
-        let here = self.found.get(entry.at).and_then(Option::as_ref);
         match self.glance.form {
             Form::Whole => (self.own(entry.at), None),
-            Form::Either => match here {
+            Form::Either => match self.found.get(entry.at).and_then(Option::as_ref) {
                 Some(here) if here.stamped => (Some(&here.bytes), None),
                 here => (self.own(entry.at + 1), here.map(|here| &*here.bytes)),
             },
@@ -119,16 +168,18 @@ impl Read {
     }
 
     /// The value of an entry, if it may be served.
-    fn value<S: Cached>(&self, shared: &Shared, call: &Call<'_>, entry: &Entry, shape: S) -> Option<S::Ret> {
+    fn value<S: Cached>(&self, entry: &Entry, shape: S) -> Option<S::Ret> {
         let (envelope, plain) = self.bytes(entry);
-        let name = self.glance.names.get(entry.at);
+        let Glance { shared, call, names, .. } = &self.glance;
+        let name = names.get(entry.at);
         let envelope = Envelope::parse(name, envelope?, plain).ok()?;
-        let Verdict::Live(envelope) = judge(envelope, &Judged { read: self, entry }, wall_ms()) else { return None };
+        let terms = Judged { read: self, entry };
+        let Worth::Live = judge(&envelope, &terms, self.now_ms) else { return None };
         shape.revive(content_of(&shared.wire(call.site, name), &envelope, shape).ok()??)
     }
 
     /// What was read of an entry, for who goes on with it.
-    fn seen(mut self, entry: &Entry) -> Seen {
+    fn seen(&mut self, entry: &Entry) -> Seen {
         let nonce = |cell: &[u8]| Nonce::try_from(cell).ok();
         let cells = entry.cells.iter().map(|at| (self.glance.names.get(*at).into(), self.own(*at).and_then(nonce)));
         let cells = cells.collect();
@@ -146,7 +197,7 @@ impl Read {
 
 /// An entry that was read.
 struct Judged<'a> {
-    read: &'a Read,
+    read: &'a Read<'a>,
     entry: &'a Entry,
 }
 
@@ -155,15 +206,27 @@ impl Terms for Judged<'_> {
         self.entry.template
     }
 
-    fn nonce(&self, cell: &[u8]) -> Option<Option<&[u8]>> {
-        let at = self.entry.cells.iter().find(|at| self.read.glance.names.get(**at) == cell)?;
+    fn nonce(&self, place: usize, cell: &[u8]) -> Option<Option<&[u8]>> {
+        let cells = &self.entry.cells;
+        let is = |at: &&usize| self.read.glance.names.get(**at) == cell;
+        let at = cells.get(place).filter(is).or_else(|| cells.iter().find(is))?;
         Some(self.read.own(*at))
     }
 
-    fn demanded(&self) -> impl Iterator<Item = &[u8]> {
+    fn demanded(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let Entry { cells, required, own, .. } = self.entry;
-        cells[..*required].iter().filter(move |at| *own != Some(**at)).map(|at| self.read.glance.names.get(*at))
+        let required = cells[..*required].iter().enumerate();
+        required.filter(move |(_, at)| *own != Some(**at)).map(|(place, at)| (place, self.read.glance.names.get(*at)))
     }
+}
+
+/// What a batch finds at a glance: the values, and the elements that take more, with what was seen of them.
+pub(super) struct GlancedBatch<R> {
+    pub(super) served: Vec<(usize, R)>,
+    /// In the order of their keys.
+    pub(super) others: Vec<Wanted>,
+    /// Of `others`, if that was read.
+    pub(super) seen: Option<Result<Vec<Seen>, Error>>,
 }
 
 impl Call<'_> {
@@ -176,25 +239,77 @@ impl Call<'_> {
         early: &Early,
         shape: S,
     ) -> Glanced<S::Ret> {
-        let Some(core) = self.core() else { return Glanced::Nothing };
-        // A copy needs marks, a life that slides needs names that are kept, and an age is asked of the server.
-        let options = &self.site.options;
-        let is_plain = mode == Mode::Read && !options.sliding && !options.ages.is_set() && !shared.copies(self.site);
-        if !is_plain || shape.hides_result() || !shared.is_trusted() {
+        let Some(core) = self.core().filter(|_| mode == Mode::Read && self.is_seen_at_a_glance(shared, shape)) else {
             return Glanced::Nothing;
-        }
-        let mut glance = Glance { form: shared.form(self.site), names: Names::default() };
-        let entry = glance.add(shared, self, key, early);
-        let read = match shared.store.get(&glance.names).await {
-            Ok(found) => Read { glance, found },
+        };
+        let mut glance = Glance::new(shared, self, 1);
+        let entry = glance.add(key, early, None);
+        let mut read = match glance.read().await {
+            Ok(read) => read,
             Err(error) => return Glanced::Seen(Err(error)),
         };
-        match read.value(shared, self, &entry, shape) {
+        match read.value(&entry, shape) {
             Some(ret) => {
-                self.count_hit(core, shared, key.as_bytes());
+                self.count_hit(core, shared, key.as_bytes(), core.now());
                 Glanced::Served(ret)
             }
             None => Glanced::Seen(Ok(read.seen(&entry))),
         }
+    }
+
+    /// [`glance_shared`](Self::glance_shared) at the elements of a batch.
+    pub(super) async fn glance_batch<S: Cached>(
+        &self,
+        shared: &Arc<Shared>,
+        mode: Mode,
+        mut wanted: Vec<Wanted>,
+        shape: S,
+    ) -> GlancedBatch<S::Ret> {
+        let in_order = |a: &Wanted, b: &Wanted| a.key.as_bytes().cmp(b.key.as_bytes());
+        let mut served = Vec::new();
+        let Some(core) = self.core().filter(|_| mode == Mode::Read && self.is_seen_at_a_glance(shared, shape)) else {
+            wanted.sort_by(in_order);
+            return GlancedBatch { served, others: wanted, seen: None };
+        };
+        let mut glance = Glance::new(shared, self, wanted.len().max(1));
+        let mut entries: Vec<Entry> = Vec::with_capacity(wanted.len());
+        for (index, Wanted { key, early, .. }) in wanted.iter().enumerate() {
+            let last = index.checked_sub(1).map(|last| (&wanted[last].early, &entries[last]));
+            let entry = glance.add(key, early, last);
+            if last.is_none_or(|(_, last)| last.cells != entry.cells) {
+                glance.share(&entry);
+            }
+            entries.push(entry);
+        }
+        let mut read = match glance.read().await {
+            Ok(read) => read,
+            Err(error) => {
+                wanted.sort_by(in_order);
+                return GlancedBatch { served, others: wanted, seen: Some(Err(error)) };
+            }
+        };
+        served.reserve(wanted.len());
+        let now = core.now();
+        let mut others = Vec::new();
+        for (wanted, entry) in wanted.into_iter().zip(&entries) {
+            match read.value(entry, shape) {
+                Some(ret) => {
+                    self.count_hit(core, shared, wanted.key.as_bytes(), now);
+                    served.push((wanted.index, ret));
+                }
+                None => others.push((wanted, read.seen(entry))),
+            }
+        }
+        others.sort_by(|(a, _), (b, _)| in_order(a, b));
+        let (others, seen) = others.into_iter().unzip();
+        GlancedBatch { served, others, seen: Some(Ok(seen)) }
+    }
+
+    /// Whether a hit is served with nothing to do besides. A copy needs marks, a life that slides needs names that are kept,
+    /// and an age is asked of the server.
+    fn is_seen_at_a_glance<S: Cached>(&self, shared: &Shared, shape: S) -> bool {
+        let options = &self.site.options;
+        let is_plain = !options.sliding && !options.ages.is_set() && !shared.copies(self.site);
+        is_plain && !shape.hides_result() && shared.is_trusted()
     }
 }

@@ -69,10 +69,9 @@ pub(crate) struct Seen {
 
 /// What an entry is worth.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a verdict is looked at where it was given, and kept nowhere")]
 pub(super) enum Verdict<'e> {
     /// It may be served.
-    Live(Envelope<'e>),
+    Live(Box<Envelope<'e>>),
     /// Nothing is there, or only the names of cells that a load should know.
     Missing,
     /// Expired, invalidated, or without a cell that it should depend on.
@@ -90,39 +89,51 @@ pub(super) trait Terms {
     /// Identity of the key template; 0 fits every entry.
     fn template(&self) -> u64;
 
-    /// The nonce of a cell, if it has one; the outer `None`: it was not read.
-    fn nonce(&self, cell: &[u8]) -> Option<Option<&[u8]>>;
+    /// The nonce of a cell, if it has one; the outer `None`: it was not read. An entry mostly names its cells in the order in
+    /// which they are wanted, so where it names this one is worth a try.
+    fn nonce(&self, place: usize, cell: &[u8]) -> Option<Option<&[u8]>>;
 
-    /// The cells that the entry has to depend on, the function's own aside.
-    fn demanded(&self) -> impl Iterator<Item = &[u8]>;
+    /// The cells that the entry has to depend on, the function's own aside, and where each is among what is wanted.
+    fn demanded(&self) -> impl Iterator<Item = (usize, &[u8])>;
 }
 
 /// What an envelope is worth at a moment.
-pub(super) fn judge<'e>(envelope: Envelope<'e>, terms: &impl Terms, now_ms: u64) -> Verdict<'e> {
+pub(super) enum Worth {
+    Live,
+    Missing,
+    Dead,
+    Other,
+    Ask(Vec<Name>),
+}
+
+/// Judges an envelope; [`Verdict`] says what the words mean.
+pub(super) fn judge(envelope: &Envelope<'_>, terms: &impl Terms, now_ms: u64) -> Worth {
     let head = &envelope.head;
     let template = terms.template();
     if head.template != template && head.template != 0 && template != 0 {
-        return Verdict::Other;
+        return Worth::Other;
     }
     if head.outcome == Outcome::Hint {
-        return Verdict::Missing;
+        return Worth::Missing;
     }
     if head.expires_ms != 0 && head.expires_ms <= now_ms {
-        return Verdict::Dead;
+        return Worth::Dead;
     }
     let mut ask = Vec::new();
-    for (name, nonce) in &head.cells {
-        match terms.nonce(name) {
+    for (place, (name, nonce)) in head.cells.iter().enumerate() {
+        match terms.nonce(place, name) {
             None => ask.push(Arc::from(&**name)),
             Some(Some(current)) if *current == nonce[..] => {}
             Some(None) if sabotage::is(Mutation::MissingCell) => {}
-            Some(_) => return Verdict::Dead,
+            Some(_) => return Worth::Dead,
         }
     }
-    if terms.demanded().any(|cell| !head.cells.iter().any(|(name, _)| **name == *cell)) {
-        return Verdict::Dead;
+    let names = |place: usize, cell: &[u8]| head.cells.get(place).is_some_and(|(name, _)| **name == *cell);
+    let is_named = |cell: &[u8]| (0..head.cells.len()).any(|place| names(place, cell));
+    if terms.demanded().any(|(place, cell)| !names(place, cell) && !is_named(cell)) {
+        return Worth::Dead;
     }
-    if ask.is_empty() { Verdict::Live(envelope) } else { Verdict::Ask(ask) }
+    if ask.is_empty() { Worth::Live } else { Worth::Ask(ask) }
 }
 
 /// A look-up of one entry.
@@ -136,14 +147,15 @@ impl Terms for Looked<'_> {
         self.want.template
     }
 
-    fn nonce(&self, cell: &[u8]) -> Option<Option<&[u8]>> {
+    fn nonce(&self, _: usize, cell: &[u8]) -> Option<Option<&[u8]>> {
         let (_, nonce) = self.seen.cells.iter().find(|(known, _)| **known == *cell)?;
         Some(nonce.as_ref().map(|nonce| &nonce[..]))
     }
 
-    fn demanded(&self) -> impl Iterator<Item = &[u8]> {
+    fn demanded(&self) -> impl Iterator<Item = (usize, &[u8])> {
         let own = self.want.own.as_ref();
-        self.want.required.iter().filter(move |cell| own != Some(cell)).map(|cell| &**cell)
+        let required = self.want.required.iter().enumerate();
+        required.filter(move |(_, cell)| own != Some(cell)).map(|(place, cell)| (place, &**cell))
     }
 }
 
@@ -200,8 +212,9 @@ impl Want {
     }
 
     fn remember(&mut self, shared: &Shared) {
-        let note = shared.notes.get(&self.name.entry);
-        self.noted = note.cells.iter().filter(|cell| !self.required.contains(cell)).cloned().collect();
+        let noted = shared.notes.cells(&self.name.entry);
+        self.noted =
+            noted.iter().flat_map(|cells| &**cells).filter(|cell| !self.required.contains(cell)).cloned().collect();
     }
 
     /// Takes the names of cells from what is there, so that a load knows them before it begins.
@@ -259,10 +272,17 @@ impl Seen {
 
     /// What the entry is worth to one who wants it.
     pub(super) fn judge(&self, want: &Want, now_ms: u64) -> Verdict<'_> {
-        match self.parse(want) {
-            None => Verdict::Missing,
-            Some(Err(reject)) => Verdict::Unusable(reject),
-            Some(Ok(envelope)) => judge(envelope, &Looked { want, seen: self }, now_ms),
+        let envelope = match self.parse(want) {
+            None => return Verdict::Missing,
+            Some(Err(reject)) => return Verdict::Unusable(reject),
+            Some(Ok(envelope)) => envelope,
+        };
+        match judge(&envelope, &Looked { want, seen: self }, now_ms) {
+            Worth::Live => Verdict::Live(Box::new(envelope)),
+            Worth::Missing => Verdict::Missing,
+            Worth::Dead => Verdict::Dead,
+            Worth::Other => Verdict::Other,
+            Worth::Ask(cells) => Verdict::Ask(cells),
         }
     }
 }
@@ -317,15 +337,15 @@ impl Shared {
         Ok(seen)
     }
 
-    /// What [`look`](Self::look) finds, where somebody has read the entry and the cells that it is wanted with.
+    /// What [`look`](Self::look) finds, where somebody has read the entries and the cells that they are wanted with.
     pub(super) async fn look_on(
         &self,
-        want: &Want,
-        seen: Result<Seen, Error>,
+        wants: &[Want],
+        seen: Result<Vec<Seen>, Error>,
         now_ms: u64,
     ) -> Result<Vec<Seen>, Error> {
-        let mut seen = vec![seen?];
-        self.ask(std::slice::from_ref(want), &mut seen, now_ms).await?;
+        let mut seen = seen?;
+        self.ask(wants, &mut seen, now_ms).await?;
         Ok(seen)
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -17,6 +18,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Notes {
     shards: Box<[Mutex<Table>]>,
+    /// Whether cells of any entry were ever remembered: most programs say all tags before the load.
+    learnt: AtomicBool,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -37,7 +40,11 @@ pub(crate) struct Note {
 
 impl Default for Notes {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: foldhash::fast::RandomState::default() }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            learnt: AtomicBool::new(false),
+            hasher: foldhash::fast::RandomState::default(),
+        }
     }
 }
 
@@ -51,8 +58,19 @@ impl Notes {
         self.shard(name).lock().get(name).cloned().unwrap_or_default()
     }
 
+    /// The cells that are remembered of an entry, if there are any.
+    pub(crate) fn cells(&self, name: &[u8]) -> Option<Arc<[Name]>> {
+        if !self.learnt.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.shard(name).lock().get(name).filter(|note| !note.cells.is_empty()).map(|note| Arc::clone(&note.cells))
+    }
+
     /// Remembers the cells of an entry.
     pub(crate) fn learn(&self, name: &Name, cells: &[Name]) {
+        if !cells.is_empty() {
+            self.learnt.store(true, Ordering::Relaxed);
+        }
         let mut table = self.shard(name).lock();
         match table.get_mut(name) {
             Some(note) if *note.cells == *cells => {}

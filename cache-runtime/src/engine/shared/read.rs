@@ -15,7 +15,7 @@ use super::fill::lifetime;
 use super::glance::Glanced;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
-use crate::clock::{after, alive_now, wall_ms};
+use crate::clock::{Nanos, after, alive_now, wall_ms};
 use crate::engine::aging::Old;
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -114,7 +114,9 @@ impl Call<'_> {
                 self.untrusted()?;
             } else if mode == Mode::Read {
                 let looked = match first.take() {
-                    Some(seen) => shared.look_on(&want, seen, wall_ms()).await,
+                    Some(seen) => {
+                        shared.look_on(std::slice::from_ref(&want), seen.map(|seen| vec![seen]), wall_ms()).await
+                    }
                     None => shared.look(std::slice::from_ref(&want), wall_ms()).await,
                 };
                 match looked {
@@ -127,7 +129,7 @@ impl Call<'_> {
                         }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
-                                self.count_hit(core, shared, &want.name.entry);
+                                self.count_hit(core, shared, &want.name.entry, core.now());
                                 return Ok(Looked::Step(Step::Done(found.ret)));
                             }
                             Some(found) => {
@@ -222,14 +224,14 @@ impl Call<'_> {
         if self.site.options.sliding {
             self.slide_shared(core, shared, want, None);
         }
-        self.count_hit(core, shared, &want.name.entry);
+        self.count_hit(core, shared, &want.name.entry, core.now());
         Some(ret)
     }
 
-    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8]) {
+    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos) {
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
-            shared.notes.touch(entry, core.now());
+            shared.notes.touch(entry, now);
         }
     }
 
