@@ -26,6 +26,9 @@ pub(super) fn statements(
         let raw = cx.shape();
         shape = q!(#raw let raw = shape; #shape);
     }
+    // A list says by itself which element each of its values belongs to only where each has its place.
+    let told = by.is_none().then(|| q!(#p::tells_elements(shape);));
+    shape.extend(told);
     let write = key(cx, plan, element, site);
     let by = by.as_ref().map(|by| q!(batch.by(#by);));
     let own = |used: bool| used.then(|| q!(let #element = #p::capture(#element);));
