@@ -1,6 +1,9 @@
 #![no_main]
 //! Any template: accepted or refused, with the place of what is wrong in it. The parser knows nothing of the compiler.
 
+#[path = "../../cache-macros/src/suggest.rs"]
+#[allow(dead_code)]
+mod suggest;
 #[path = "../../cache-macros/src/template.rs"]
 #[allow(dead_code)]
 mod template;

@@ -15,10 +15,12 @@ fn shows(text: &str, secret: &str) -> bool {
         && !secret.chars().all(|c| c.is_ascii_punctuation())
 }
 
-/// What is between a user name and the last `@`, as it is written.
+/// What is between a user name and the last `@`, as it is written, if nothing else of the URL has it too.
 fn password(url: &str) -> Option<&str> {
-    let login = url.split_once("://")?.1.rsplit_once('@')?.0;
-    Some(login.split_once(':')?.1)
+    let (scheme, rest) = url.split_once("://")?;
+    let (login, servers) = rest.rsplit_once('@')?;
+    let (user, password) = login.split_once(':')?;
+    (![scheme, user, servers].iter().any(|part| part.contains(password))).then_some(password)
 }
 
 /// A URL.
