@@ -41,7 +41,7 @@ use crate::hybrid::{Coherent, L1};
 use crate::outbox::Outbox;
 use crate::report;
 use crate::site::{Site, SiteKind};
-use crate::store::{EntryName, Name, Nonce, SharedStore};
+use crate::store::{EntryName, Name, Nonce, Op, SharedStore};
 use crate::tenant::Tenant;
 
 pub(crate) use grant::{Grant, renewing};
@@ -166,6 +166,19 @@ impl Shared {
     /// Runs `work` when nobody waits for it. Where there is no runtime, what it would give back expires by itself.
     pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let _ = self.background.spawn(work);
+    }
+}
+
+impl Shared {
+    /// Extends lives in the background, in one command: nobody waits for it.
+    fn slide(&self, ops: Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.spawn(async move {
+            let _ = store.run(ops).await;
+        });
     }
 }
 
