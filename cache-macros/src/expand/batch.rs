@@ -40,7 +40,8 @@ pub(super) fn statements(
     } else {
         q!(#asked.look_up().await)
     };
-    let Load { ttl, by, captured, place, missing, runnable, run } = Load::new(cx, plan, batch, body, inline, &q!(early));
+    let Load { ttl, by, captured, place, missing, runnable, run } =
+        Load::new(cx, plan, batch, body, inline, &q!(early));
     let Some(bypass) = &plan.bypass else {
         return q!(
             #at
@@ -86,14 +87,7 @@ pub(super) fn statements(
 }
 
 /// A call whose elements may be old, or whose load may be given up: loads become futures, which the runtime drives.
-fn aged(
-    cx: &Cx<'_>,
-    plan: &Read,
-    batch: &Batch,
-    asked: &TokenStream,
-    body: &Body,
-    inline: bool,
-) -> TokenStream {
+fn aged(cx: &Cx<'_>, plan: &Read, batch: &Batch, asked: &TokenStream, body: &Body, inline: bool) -> TokenStream {
     let p = cx.p();
     let ask = if plan.fails.is_some() {
         q!(match #asked.ask_or_fail().await {
@@ -143,12 +137,18 @@ fn aged(
 /// One load from its beginning to its end.
 fn work(cx: &Cx<'_>, plan: &Read, batch: &Batch, body: &Body, inline: bool) -> TokenStream {
     let (p, elements) = (cx.p(), &batch.elements);
+    let begin = q!(
+        let mut batch = match loader.begin(&at).await {
+            ::core::result::Result::Ok(batch) => batch,
+            ::core::result::Result::Err(ended) => return ended,
+        };
+    );
     let failed = q!(::core::option::Option::Some(batch.failed(early)));
     let Load { ttl, by, captured, place, missing, runnable, run } = Load::new(cx, plan, batch, body, inline, &failed);
     if plan.bypass.is_none() {
         return q!(
             let (at, loader) = loading.split();
-            let mut batch = loader.begin(&at).await?;
+            #begin
             #by
             if !batch.is_complete() {
                 #ttl #captured
@@ -166,7 +166,7 @@ fn work(cx: &Cx<'_>, plan: &Read, batch: &Batch, body: &Body, inline: bool) -> T
         let (batch, #elements) = if loader.is_past() {
             (::core::option::Option::None, #elements)
         } else {
-            let mut batch = loader.begin(&at).await?;
+            #begin
             #by
             if batch.is_complete() {
                 return ::core::option::Option::Some(batch.ended().await);

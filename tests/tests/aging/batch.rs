@@ -13,7 +13,7 @@ use super::{Broken, Source, everywhere, ms};
 #[derive(Clone, Default)]
 pub(super) struct Rows {
     pub(super) source: Source,
-    asked: Arc<Mutex<Vec<Vec<u64>>>>,
+    pub(super) asked: Arc<Mutex<Vec<Vec<u64>>>>,
 }
 
 impl Rows {

@@ -1,6 +1,6 @@
 //! Batch functions of every form can have these options: methods, traits, slices, sets, lists by position and by field.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use cache_runtime::{Cache, cache_read};
 
 use super::batch::Rows;
-use super::fleet::soon;
-use super::{Broken, ms};
+use super::fleet::{now, soon};
+use super::{Broken, everywhere, ms};
 
 /// A type with methods, which background work clones.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ async fn of_patterns<T, F>(
     kind: &'static str,
     ids: HashSet<u64>,
     make: F,
-) -> std::collections::HashMap<u64, T>
+) -> HashMap<u64, T>
 where
     T: Clone + Send + Sync + serde::Serialize + serde::de::DeserializeOwned + cache_runtime::Plain + 'static,
     F: Fn(u64) -> T + Clone + Send + Sync + 'static,
@@ -111,7 +111,9 @@ async fn batch_functions_of_every_form_are_refreshed_in_the_background() {
         field.sort_unstable();
         let of_trait = Find::find(&repo, &names, "x").await;
         let patterns = cache
-            .scope(of_patterns(rows.clone(), pair.clone(), (10, 0), "", "kind", HashSet::from([1, 2]), |n| n.to_string()))
+            .scope(of_patterns(rows.clone(), pair.clone(), (10, 0), "", "kind", HashSet::from([1, 2]), |n| {
+                n.to_string()
+            }))
             .await;
         (position, field, of_trait, patterns.into_iter().collect::<BTreeMap<_, _>>())
     };
@@ -152,7 +154,74 @@ async fn bypass_goes_past_old_elements() {
             rows.source.slow(5_000);
             let late = bypassed_briefly(&rows, true, &[3]).await;
             assert_eq!(late, Err(Broken::Cache(cache_runtime::ErrorKind::Timeout)));
-            assert_eq!((bypassed::stats().bypassed, bypassed_briefly::stats().bypassed, rows.source.loads()), (2, 2, 6));
+            assert_eq!(
+                (bypassed::stats().bypassed, bypassed_briefly::stats().bypassed, rows.source.loads()),
+                (2, 2, 5)
+            );
         })
         .await;
+}
+
+#[cache_read(each(name in names), key = "lower:<name:lower>", cache = cache, ttl = "100ms", stale = "60s", skip(cache, rows))]
+async fn by_lower_name(cache: &Cache, rows: &Rows, names: &[&'static str]) -> Vec<Option<u64>> {
+    let version = rows.source.load().await.unwrap_or_default();
+    names.iter().map(|name| Some(version + name.len() as u64)).collect()
+}
+
+#[cache_read(each(name in names), key = "lowered:<name:lower>", cache = cache, skip(cache, rows))]
+async fn by_lower_name_once(cache: &Cache, rows: &Rows, names: &[&'static str]) -> Vec<Option<u64>> {
+    let version = rows.source.load().await.unwrap_or_default();
+    names.iter().map(|name| Some(version + name.len() as u64)).collect()
+}
+
+everywhere! {
+    /// N12: elements that meet on one key do not wait for each other.
+    async fn elements_that_share_a_key_do_not_wait_for_each_other(on: &On) {
+        let (cache, rows) = (&on.cache, Rows { source: on.source.clone(), ..Rows::default() });
+        let began = now();
+        for names in [["a", "A", "b"], ["A", "b", "a"]] {
+            assert_eq!(by_lower_name_once(cache, &rows, &names).await, [Some(1), Some(1), Some(1)]);
+            assert_eq!(by_lower_name(cache, &rows, &names).await, [Some(1), Some(1), Some(1)]);
+        }
+        ms(150).await;
+        assert_eq!(by_lower_name(cache, &rows, &["a", "A", "b"]).await, [Some(1), Some(1), Some(1)]);
+        settled(cache).await;
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    }
+}
+
+#[cache_read(each(id in ids), key = "of:<id>", cache = cache, on_error = fail, skip(cache, rows))]
+async fn or_fail(cache: &Cache, rows: &Rows, ids: Vec<u64>) -> Result<HashMap<u64, u64>, Broken> {
+    rows.load(ids).await
+}
+
+#[cache_read(each(id in ids), key = "ofa:<id>", cache = cache, ttl = "100ms", stale = "60s", on_error = fail, skip(cache, rows))]
+async fn or_fail_aged(cache: &Cache, rows: &Rows, ids: Vec<u64>) -> Result<HashMap<u64, u64>, Broken> {
+    rows.load(ids).await
+}
+
+#[cache_read(each(id in ids), key = "ol:<id>", cache = cache, ttl = "100ms", stale = "60s", skip(cache, rows))]
+async fn or_load(cache: &Cache, rows: &Rows, ids: Vec<u64>) -> Result<HashMap<u64, u64>, Broken> {
+    rows.load(ids).await
+}
+
+/// N12, P4: a batch function follows `on_error` where its server is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_follows_on_error_where_its_server_is_away() {
+    let server = cache_tests::redis::Server::start().await;
+    let url = server.url();
+    let cache =
+        Cache::builder().ignore_env().url(&url).connect_timeout(Duration::from_millis(300)).build().await.unwrap();
+    let rows = Rows::default();
+    or_fail(&cache, &rows, vec![1]).await.unwrap();
+    or_fail_aged(&cache, &rows, vec![1]).await.unwrap();
+    or_load(&cache, &rows, vec![1]).await.unwrap();
+    server.kill();
+    let loads = rows.source.loads();
+    let failed = Err(Broken::Cache(cache_runtime::ErrorKind::Unavailable));
+    assert_eq!(or_fail(&cache, &rows, vec![1, 2]).await, failed);
+    assert_eq!(or_fail_aged(&cache, &rows, vec![1, 2]).await, failed);
+    assert_eq!(rows.source.loads(), loads, "the body did not run");
+    assert_eq!(or_load(&cache, &rows, vec![1, 2]).await, Ok(HashMap::from([(1, 100), (2, 200)])));
+    assert_eq!(rows.source.loads(), loads + 1);
 }

@@ -324,7 +324,12 @@ impl Call<'_> {
     }
 
     /// The value of an entry in memory, however old. What is fresh is counted.
-    pub(in crate::engine) fn aged_here<S: Cached>(&self, core: &Core, key: &KeyWriter, shape: S) -> Option<Old<S::Ret>> {
+    pub(in crate::engine) fn aged_here<S: Cached>(
+        &self,
+        core: &Core,
+        key: &KeyWriter,
+        shape: S,
+    ) -> Option<Old<S::Ret>> {
         let now = core.now();
         if let Some(shared) = &core.shared
             && self.site.kind != SiteKind::Memoize

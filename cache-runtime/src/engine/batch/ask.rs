@@ -99,10 +99,7 @@ impl<S: BatchCached> Survey<'_, S> {
                 Some(Ok(looked)) => found = Some(looked),
                 Some(Err(error)) => {
                     answered = false;
-                    self.call.failed(&error);
-                    if self.call.site.options.on_error_fail {
-                        return Err(error);
-                    }
+                    self.call.failing(error)?;
                 }
                 None if self.has_old() => {
                     self.serve_old(core);
@@ -164,7 +161,9 @@ where
     ///
     /// It failed, which only a function can that is expanded to [`ask_or_fail`](Self::ask_or_fail).
     pub async fn ask(self) -> BatchAsk<S, K> {
-        self.try_ask().await.unwrap_or_else(|error| unreachable!("only a `timeout` or `on_error = fail` fails: {error}"))
+        self.try_ask()
+            .await
+            .unwrap_or_else(|error| unreachable!("only a `timeout` or `on_error = fail` fails: {error}"))
     }
 
     /// [`ask`](Self::ask), which fails where the cache cannot be used (`on_error = fail`) or the time is over (`timeout`).
@@ -218,8 +217,7 @@ where
             let place = order.partition_point(|index| *index < element.index);
             awaited[place].key = element.key.as_bytes().into();
             element.has_old = old.is_some();
-            awaited[place].old =
-                old.map(|old| Old { ret: Slot::of(shape, old.ret), freshness: old.freshness });
+            awaited[place].old = old.map(|old| Old { ret: Slot::of(shape, old.ret), freshness: old.freshness });
             element.index = place;
             wanted.push(element);
             wants.extend(want);
@@ -228,8 +226,7 @@ where
             let how = How::Load { mode, wanted, wants, answered, refreshes };
             BatchLoading::new(call, shape, ids, how)
         });
-        let drive =
-            BatchDrive { call: call.to_owned_call(), shape, asked, unique, slots, awaited, deadline, soft };
+        let drive = BatchDrive { call: call.to_owned_call(), shape, asked, unique, slots, awaited, deadline, soft };
         Ok(BatchAsk::Run(BatchRun { drive, load, refresh }))
     }
 }

@@ -1,6 +1,6 @@
 //! The beginning of a load of some of a batch's elements, which may be in the background: their flights and leases.
 
-use super::load::Batch;
+use super::load::{Batch, Ended};
 use super::{Leading, Slot, Wanted, opaque_batch_debug};
 use crate::clock::Nanos;
 use crate::engine::call::Call;
@@ -52,20 +52,25 @@ impl<S: BatchCached, K> BatchLoader<S, K> {
         matches!(self.how, How::Past)
     }
 
-    /// The elements, those that are to be loaded among them; `None`: others have done it or do it.
+    /// The elements, those that are to be loaded among them.
     ///
     /// # Cancel safety
     ///
     /// Dropping it gives back what it has taken.
-    pub async fn begin<'a>(self, at: &'a Call<'static>) -> Option<Batch<'a, S, K>> {
+    ///
+    /// # Errors
+    ///
+    /// What the load comes to without the body: nothing, since others have done it or do it, or an error of the cache.
+    pub async fn begin<'a>(self, at: &'a Call<'static>) -> Result<Batch<'a, S, K>, Option<Ended<S>>> {
         let Self { shape, ids, how } = self;
         let (slots, refreshes) = match how {
-            How::Past => return None,
+            How::Past => return Err(None),
             How::Load { mode, wanted, wants, answered, refreshes } => {
                 let (found, refreshes) = match at.shared() {
                     Some(shared) => {
                         let missing = wanted.into_iter().zip(wants).collect();
-                        (at.lead_shared(shared, mode, shape.one(), missing, answered).await, None)
+                        let led = at.lead_shared(shared, mode, shape.one(), missing, answered).await;
+                        (led.map_err(|error| Some(Ended::unusable(error)))?, None)
                     }
                     None => (at.lead_here(mode, shape.one(), wanted).await, refreshes),
                 };
@@ -86,16 +91,16 @@ impl<S: BatchCached, K> BatchLoader<S, K> {
                 };
                 let slot = |((lead, early, template, _), share): ((Lead, Early, u64, _), Option<Option<Share>>)| {
                     let Some(share) = share else { return Slot::Left };
-                    Slot::Missing(Box::new(Leading { lead: Some(lead), template, early, share }))
+                    Slot::Missing(Box::new(Leading { lead: Some(lead), template, early, share, has_old: true }))
                 };
                 let slots: Vec<_> = leads.into_iter().zip(shares).map(slot).collect();
                 if slots.iter().all(|slot| matches!(slot, Slot::Left)) {
-                    return None;
+                    return Err(None);
                 }
                 (slots, None)
             }
         };
-        Some(Batch::new(at, shape, Vec::new(), ids, slots, refreshes))
+        Ok(Batch::new(at, shape, Vec::new(), ids, slots, refreshes))
     }
 }
 

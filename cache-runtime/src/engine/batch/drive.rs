@@ -91,6 +91,7 @@ where
         let mut failed = None;
         match ended {
             Some(Ended(End::Past(ret))) => return Ok(ret),
+            Some(Ended(End::Unusable(error))) => return Err(error),
             Some(Ended(End::Cached { slots, failed: ret })) => {
                 failed = ret;
                 for (awaited, slot) in std::mem::take(&mut self.awaited).into_iter().zip(slots) {
@@ -198,7 +199,7 @@ impl<S: BatchCached + 'static, K> BatchDrive<S, K> {
                         }
                     }
                 }
-                Some(Some(Ended(End::Past(_))) | None) => {}
+                Some(Some(Ended(End::Past(_) | End::Unusable(_))) | None) => {}
             }
         });
     }

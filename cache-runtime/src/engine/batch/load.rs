@@ -11,6 +11,7 @@ use crate::engine::load::{self, Fill, Share, Stopwatch};
 use crate::engine::shared::fill::{Ending, Fill as SharedFill};
 use crate::engine::shared::renewing;
 use crate::engine::sink::{Tags, Texts};
+use crate::error::Error;
 use crate::flight::{self, Base, Landing, Lead, Snapshot};
 use crate::policy::Lifetime;
 use crate::record::Stored;
@@ -62,6 +63,7 @@ struct Led {
     template: u64,
     cells: CellSet,
     share: Option<Share>,
+    has_old: bool,
 }
 
 impl<S: BatchCached, K> std::fmt::Debug for Batch<'_, S, K> {
@@ -79,6 +81,8 @@ pub struct Ended<S: BatchCached>(pub(super) End<S>);
 pub(super) enum End<S: BatchCached> {
     /// The body ran past the cache, and returned this.
     Past(S::Ret),
+    /// The cache cannot be used, and the function is to fail then.
+    Unusable(Error),
     /// Each element's slot, in the order of the elements, and what the body returned if it failed.
     Cached { slots: Vec<Slot<ValueOf<S>>>, failed: Option<S::Ret> },
 }
@@ -87,6 +91,10 @@ impl<S: BatchCached> Ended<S> {
     /// Of a body that ran past the cache.
     pub fn past(ret: S::Ret) -> Self {
         Self(End::Past(ret))
+    }
+
+    pub(super) fn unusable(error: Error) -> Self {
+        Self(End::Unusable(error))
     }
 }
 
@@ -164,7 +172,7 @@ where
         for index in &self.missing {
             let Slot::Missing(leading) = &mut self.slots[*index] else { continue };
             let (Some(lead), Some(core)) = (leading.lead.take(), core) else { continue };
-            let (share, template) = (leading.share.take(), leading.template);
+            let (share, template, has_old) = (leading.share.take(), leading.template, leading.has_old);
             let mut cells = CellSet::default();
             match &share {
                 Some(share) => {
@@ -176,7 +184,7 @@ where
                     lead.depart(Snapshot { cells: cells.clone(), watch: watch.clone(), base: Base::Memory });
                 }
             }
-            leads.push(Led { index: *index, lead, template, cells, share });
+            leads.push(Led { index: *index, lead, template, cells, share, has_old });
         }
         let flights: Arc<[_]> = leads.iter().map(|led| Arc::clone(led.lead.flight())).collect();
         let stopwatch = Stopwatch::start(self.call);
@@ -188,6 +196,11 @@ where
             Err(failed) => {
                 if let Some(function) = self.call.function() {
                     function.counters.errors.increment();
+                }
+                // Before the leads are given back: whoever leads next is to know.
+                if let Some(core) = core {
+                    let old = leads.iter().filter(|led| led.has_old);
+                    old.for_each(|led| core.pauses.begin(led.lead.key()));
                 }
                 return Err(failed);
             }
@@ -228,7 +241,7 @@ where
     fn land(&mut self, say: impl Fn(&K, &<S::One as Cached>::Value, &mut Fill<'_>)) {
         let (Some(loaded), Some(core)) = (self.loaded.take(), self.call.core()) else { return };
         let options = &self.call.site.options;
-        for Led { index, lead, template, cells, share } in loaded.leads {
+        for Led { index, lead, template, cells, share, .. } in loaded.leads {
             let mut plan = load::Plan {
                 cells,
                 life: self.life,

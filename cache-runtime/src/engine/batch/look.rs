@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::load::Batch;
-use super::{Became, Slot, ValueOf, Wanted};
+use super::{Became, Leading, Slot, ValueOf, Wanted};
 use crate::engine::call::Call;
 use crate::engine::read::{Mode, Next, Patience, Step, Waited};
 use crate::engine::sink::Early;
@@ -40,12 +40,15 @@ impl<'c> Call<'c> {
                 Err(key) => {
                     let mut early = self.early();
                     say(&mut early, id);
-                    wanted.push(Wanted { index, key, early, has_old: false });
+                    wanted.push(Wanted { index, key, early, has_old: false, is_twin: false });
                     slots.push(None);
                 }
             }
         }
         wanted.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        for index in 1..wanted.len() {
+            wanted[index].is_twin = wanted[index].key.as_bytes() == wanted[index - 1].key.as_bytes();
+        }
         Asked { call: self, mode, shape, asked, unique, slots, wanted }
     }
 
@@ -71,26 +74,27 @@ impl<'c> Call<'c> {
         wanted: Wanted,
         patience: &mut Patience,
     ) -> Became<S::Ret> {
-        let Wanted { key, early, has_old, .. } = wanted;
-        let mut next = self.next(mode, &key, shape, patience);
+        if wanted.is_twin {
+            return Became::Lead(Leading::alone(wanted));
+        }
+        let mut next = self.next(mode, &wanted.key, shape, patience);
         loop {
             let joined = match next {
                 Next::Done(ret) => return Became::Done(ret),
-                Next::Lead(leading) => match self.load(shape, &key, early, leading) {
+                Next::Lead(_) if self.is_left(&wanted) => return Became::Left,
+                Next::Lead(leading) => match self.load(shape, &wanted.key, wanted.early, leading) {
                     Step::Done(ret) => return Became::Done(ret),
-                    Step::Load(load) => return Became::Lead(load.into_leading()),
+                    Step::Load(load) => return Became::Lead(load.into_leading(wanted.has_old)),
                 },
                 Next::Wait(joined) => joined,
             };
             let waited = patience.pause(joined).await;
-            let failed = matches!(
-                waited,
-                Waited::Landed(Landing::Nothing | Landing::Shared { stored: Stored::Err(_), .. })
-            );
-            if has_old && failed {
+            let failed =
+                matches!(waited, Waited::Landed(Landing::Nothing | Landing::Shared { stored: Stored::Err(_), .. }));
+            if wanted.has_old && failed {
                 return Became::Left;
             }
-            next = self.waited(&key, shape, waited, patience);
+            next = self.waited(&wanted.key, shape, waited, patience);
         }
     }
 }
@@ -111,18 +115,12 @@ pub struct Asked<'a, S: BatchCached, K> {
 
 impl<'a, S: BatchCached, K> Asked<'a, S, K> {
     /// Takes or waits for the flights of the elements that are missing.
+    ///
+    /// # Panics
+    ///
+    /// It failed, which only a function can that is expanded to [`look_up_or_fail`](Self::look_up_or_fail).
     pub async fn look_up(self) -> Batch<'a, S, K> {
-        let began = self.call.core().filter(|_| self.mode == Mode::Refresh).map(|core| core.now());
-        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
-        let (found, refreshes) = match call.shared() {
-            Some(shared) => (call.batch_shared(shared, mode, shape.one(), wanted).await, None),
-            None => (call.lead_here(mode, shape.one(), wanted).await, began),
-        };
-        for (index, became) in found {
-            slots[index] = Some(Slot::became(shape, became));
-        }
-        let slots = slots.into_iter().flatten().collect();
-        Batch::new(call, shape, asked, unique, slots, refreshes)
+        self.try_look_up().await.unwrap_or_else(|error| unreachable!("only `on_error = fail` fails: {error}"))
     }
 
     /// [`look_up`](Self::look_up), which fails where the cache cannot be used (`on_error = fail`).
@@ -136,8 +134,24 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
                 self.call.degraded();
                 Err(error)
             }
-            None => Ok(self.look_up().await),
+            None => self.try_look_up().await,
         }
+    }
+
+    async fn try_look_up(self) -> Result<Batch<'a, S, K>, Error> {
+        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
+        let (found, refreshes) = match call.shared() {
+            Some(shared) => (call.batch_shared(shared, mode, shape.one(), wanted).await?, None),
+            None => {
+                let began = call.core().filter(|_| mode == Mode::Refresh).map(|core| core.now());
+                (call.lead_here(mode, shape.one(), wanted).await, began)
+            }
+        };
+        for (index, became) in found {
+            slots[index] = Some(Slot::became(shape, became));
+        }
+        let slots = slots.into_iter().flatten().collect();
+        Ok(Batch::new(call, shape, asked, unique, slots, refreshes))
     }
 }
 

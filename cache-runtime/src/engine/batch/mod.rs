@@ -29,6 +29,7 @@ pub use look::Asked;
 
 use std::sync::Arc;
 
+use super::call::Call;
 use super::load::{Load, Share};
 use super::sink::Early;
 use crate::flight::Lead;
@@ -83,12 +84,15 @@ pub(crate) struct Leading {
     pub(super) template: u64,
     pub(super) early: Early,
     pub(super) share: Option<Share>,
+    /// Whether its source is left alone for a while where it fails: there is an old value.
+    pub(super) has_old: bool,
 }
 
 impl Leading {
     /// A load of which nothing is stored or shared.
     pub(super) fn alone(wanted: Wanted) -> Self {
-        Self { lead: None, template: wanted.key.template(), early: wanted.early, share: None }
+        let Wanted { key, early, has_old, .. } = wanted;
+        Self { lead: None, template: key.template(), early, share: None, has_old }
     }
 }
 
@@ -99,6 +103,16 @@ pub(crate) struct Wanted {
     pub(super) early: Early,
     /// Whether there is an old value to serve where its load fails: one attempt is enough then.
     pub(super) has_old: bool,
+    /// Whether another element of the call meets it on one key (`<name:lower>`), and is to be stored there. Waiting for that
+    /// one's load would be waiting for itself.
+    pub(super) is_twin: bool,
+}
+
+impl Call<'_> {
+    /// Whether an element is not worth a load: the source has failed while somebody waited for it, and there is an old value.
+    pub(super) fn is_left(&self, wanted: &Wanted) -> bool {
+        wanted.has_old && self.core().is_some_and(|core| core.pauses.holds(wanted.key.as_bytes()))
+    }
 }
 
 /// What became of an element that was missing.
@@ -112,9 +126,9 @@ pub(crate) enum Became<R> {
 
 impl<S: Cached> Load<'_, S> {
     /// The lead alone, for a batch, which runs one body for many.
-    fn into_leading(self) -> Leading {
+    fn into_leading(self, has_old: bool) -> Leading {
         let (lead, template, early, share) = self.into_parts();
-        Leading { lead, template, early, share }
+        Leading { lead, template, early, share, has_old }
     }
 }
 

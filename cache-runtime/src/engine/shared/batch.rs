@@ -34,17 +34,21 @@ struct Led {
 
 impl Call<'_> {
     /// Finds the elements, or takes the right to load them.
+    ///
+    /// # Errors
+    ///
+    /// The backend cannot be used, and the function is to fail then.
     pub(crate) async fn batch_shared<S: Cached>(
         &self,
         shared: &Arc<Shared>,
         mode: Mode,
         shape: S,
         wanted: Vec<Wanted>,
-    ) -> Vec<(usize, Became<S::Ret>)> {
-        let Some(core) = self.cacheable(shape) else { return wanted.into_iter().map(alone).collect() };
+    ) -> Result<Vec<(usize, Became<S::Ret>)>, Error> {
+        let Some(core) = self.cacheable(shape) else { return Ok(wanted.into_iter().map(alone).collect()) };
         let mut reachable = shared.is_trusted() || mode == Mode::Refresh;
         if !reachable {
-            self.failed(&super::write::undelivered());
+            self.failing(super::write::undelivered())?;
         }
         let mut wants: Vec<Want> =
             wanted.iter().map(|wanted| Want::of(shared, self, &wanted.key, &wanted.early)).collect();
@@ -56,7 +60,7 @@ impl Call<'_> {
                 Ok(looked) => seen = looked,
                 Err(error) => {
                     reachable = false;
-                    self.failed(&error);
+                    self.failing(error)?;
                 }
             }
         }
@@ -73,11 +77,15 @@ impl Call<'_> {
             }
         }
         shared.slide(slides);
-        found.extend(self.lead_shared(shared, mode, shape, missing, reachable).await);
-        found
+        found.extend(self.lead_shared(shared, mode, shape, missing, reachable).await?);
+        Ok(found)
     }
 
-    /// What is there of elements, however old; the flag says whether the backend answered. What is fresh is counted.
+    /// What is there of elements, however old. What is fresh is counted.
+    ///
+    /// # Errors
+    ///
+    /// The backend cannot be asked, or not be believed.
     pub(crate) async fn look_aged<S: Cached>(
         &self,
         core: &Core,
@@ -109,6 +117,10 @@ impl Call<'_> {
     }
 
     /// The right to load elements that are missing on the backend, or what others load.
+    ///
+    /// # Errors
+    ///
+    /// As [`batch_shared`](Self::batch_shared).
     pub(crate) async fn lead_shared<S: Cached>(
         &self,
         shared: &Arc<Shared>,
@@ -116,35 +128,44 @@ impl Call<'_> {
         shape: S,
         missing: Vec<(Wanted, Want)>,
         reachable: bool,
-    ) -> Vec<(usize, Became<S::Ret>)> {
+    ) -> Result<Vec<(usize, Became<S::Ret>)>, Error> {
         let Some(core) = self.cacheable(shape) else {
-            return missing.into_iter().map(|(wanted, _)| alone(wanted)).collect();
+            return Ok(missing.into_iter().map(|(wanted, _)| alone(wanted)).collect());
         };
         if mode == Mode::Read {
-            core.function(self.site).tally().inspect(|counters| counters.misses.add(missing.len() as u64));
+            let misses = missing.iter().filter(|(wanted, _)| !wanted.is_twin).count() as u64;
+            core.function(self.site).tally().inspect(|counters| counters.misses.add(misses));
         }
         let mut patience = Patience::new(self.site.options.wait);
         // In the order of their keys, so that batches cannot wait for one another in a circle.
         let mut found = Vec::with_capacity(missing.len());
         let mut led = Vec::new();
         for (wanted, mut want) in missing {
+            if wanted.is_twin {
+                found.push(alone(wanted));
+                continue;
+            }
             match self.settled(core, shared, mode, &wanted, &mut want, shape, reachable, &mut patience).await {
                 Turn::Done(ret) => found.push((wanted.index, Became::Done(ret))),
+                Turn::Lead(_) if self.is_left(&wanted) => found.push((wanted.index, Became::Left)),
                 Turn::Lead(lead) => led.push(Led { wanted, want, lead }),
                 Turn::Nothing => found.push((wanted.index, Became::Left)),
                 Turn::Alone | Turn::Again => found.push(alone(wanted)),
             }
         }
         if led.is_empty() {
-            return found;
+            return Ok(found);
         }
         self.site.value.get_or_init(std::any::type_name::<S::Value>);
         let acquired =
             if reachable { self.acquired(shared, mode, &mut led, shape, &mut patience).await } else { Ok(None) };
-        let mut acquired = acquired.unwrap_or_else(|error| {
-            self.failed(&error);
-            None
-        });
+        let mut acquired = match acquired {
+            Ok(acquired) => acquired,
+            Err(error) => {
+                self.failing(error)?;
+                None
+            }
+        };
         let acquired = acquired.iter_mut().flat_map(|acquired| acquired.drain(..).map(Some));
         for (Led { wanted, mut want, lead }, acquired) in
             led.into_iter().zip(acquired.chain(std::iter::repeat_with(|| None)))
@@ -166,10 +187,11 @@ impl Call<'_> {
                 template,
                 early: wanted.early,
                 share: Some(Share { grant: grant.map(Box::new) }),
+                has_old: wanted.has_old,
             };
             found.push((wanted.index, Became::Lead(leading)));
         }
-        found
+        Ok(found)
     }
 
     /// [`turn`](Self::turn) until it comes to something.
@@ -189,6 +211,7 @@ impl Call<'_> {
             let turn = self.turn(core, shared, mode, &wanted.key, shape, reachable, patience).await;
             let (Turn::Again | Turn::Nothing) = turn else { return turn };
             if wanted.has_old && matches!(turn, Turn::Nothing) {
+                // One attempt is enough while there is something to serve.
                 return turn;
             }
             if reachable

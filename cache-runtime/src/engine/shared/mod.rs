@@ -217,4 +217,10 @@ impl Call<'_> {
         let function = self.site.name;
         report::warn("the shared backend fails", &format_args!("`{function}`: {error}"));
     }
+
+    /// Counts a call that the backend failed. It goes on without it, unless the function is to fail then.
+    pub(crate) fn failing(&self, error: Error) -> Result<(), Error> {
+        self.failed(&error);
+        if self.site.options.on_error_fail { Err(error) } else { Ok(()) }
+    }
 }

@@ -102,7 +102,8 @@ impl Call<'_> {
             // One who replaces what is there believes nothing of it.
             let mut reachable = shared.is_trusted() || mode == Mode::Refresh;
             if !reachable {
-                self.untrusted()?;
+                // An invalidation of this process has not reached it.
+                self.failing(super::write::undelivered())?;
             } else if mode == Mode::Read {
                 match shared.look(std::slice::from_ref(&want), wall_ms()).await {
                     Ok(seen) if want.aged => {
@@ -138,10 +139,7 @@ impl Call<'_> {
                     }
                     Err(error) => {
                         reachable = false;
-                        self.failed(&error);
-                        if self.site.options.on_error_fail {
-                            return Err(error);
-                        }
+                        self.failing(error)?;
                     }
                 }
             }
@@ -175,10 +173,7 @@ impl Call<'_> {
                         }
                     }
                     Err(error) => {
-                        self.failed(&error);
-                        if self.site.options.on_error_fail {
-                            return Err(error);
-                        }
+                        self.failing(error)?;
                         None
                     }
                 }
@@ -189,13 +184,6 @@ impl Call<'_> {
             let share = Share { grant: grant.map(Box::new) };
             return Ok(Looked::Step(Step::Load(Load::shared(self, shape, lead, key.template(), early, share))));
         }
-    }
-
-    /// Counts a call that cannot trust the backend, since an invalidation of this process has not reached it.
-    fn untrusted(&self) -> Result<(), Error> {
-        let error = super::write::undelivered();
-        self.failed(&error);
-        if self.site.options.on_error_fail { Err(error) } else { Ok(()) }
     }
 
     /// What a look-up found, if it may be served, counted.
