@@ -1,0 +1,1 @@
+//! What is sent to a server that is away, however many call.
