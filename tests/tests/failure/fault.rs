@@ -153,6 +153,7 @@ impl World {
             Fault::Nonsense => replace(Corrupt::Nonsense),
             Fault::WrongType => replace(Corrupt::Bytes(b"%1\r\n+a\r\n+secret\r\n".to_vec())),
             Fault::Endless => proxy.corrupt(Corrupt::HugeLength, u64::MAX),
+            Fault::Stalls => replace(Corrupt::HugeLength),
             Fault::Gigabytes => proxy.corrupt(Corrupt::Bytes(b"$2147483648\r\n".to_vec()), u64::MAX),
             _ => unreachable!("{:?} is no fault of the network", self.fault),
         }

@@ -191,7 +191,9 @@ impl Side {
             self.found_out(world).await;
         }
         let sent = proxy.map(|proxy| data(proxy));
-        for n in 0..LATER {
+        // Three calls of each kind take half a minute there.
+        let times = if self.row.fault == Fault::Slow(300) { 1 } else { LATER };
+        for n in 0..times {
             for op in self.reads() {
                 self.one_read(op, 1 + n, COLD + 1 + n).await;
             }

@@ -20,6 +20,7 @@ pub(crate) enum Fault {
     WrongType,
     Endless,
     Gigabytes,
+    Stalls,
     Denied,
     Loading,
     Full,
@@ -85,6 +86,8 @@ pub(crate) type Cell = &'static [Comes];
 pub(crate) enum Later {
     /// Nothing is sent but probes.
     Nothing,
+    /// The server seems to be there: after each probe some find out that it is not.
+    Tried,
     /// The server is asked, and answers.
     Asked,
 }
@@ -196,7 +199,7 @@ const AFRESH: Row = Row {
 };
 
 /// Faults between a process and its server.
-pub(crate) const NETWORK: [Row; 11] = [
+pub(crate) const NETWORK: [Row; 12] = [
     GONE,
     Row { fault: Fault::Reset, name: "reset again and again", ..GONE },
     SILENT,
@@ -211,6 +214,7 @@ pub(crate) const NETWORK: [Row; 11] = [
     },
     Row { fault: Fault::Endless, name: "answers of 2^63 bytes are announced", ..SILENT },
     Row { fault: Fault::Gigabytes, name: "answers of 2 GiB are announced", ..SILENT },
+    Row { fault: Fault::Stalls, name: "answers stall, but for those to probes", later: Later::Tried, ..SILENT },
 ];
 
 /// Faults of one server.
@@ -365,6 +369,7 @@ fn rendered() -> String {
         let first = if row.silent { "wait for timeouts" } else { "are told at once" };
         let later = match row.later {
             Later::Nothing => "send nothing",
+            Later::Tried => "send nothing; some wait after each probe",
             Later::Asked => "ask, and are told",
         };
         writeln!(text, "| {} | {first} | {later} |", row.name).unwrap();
