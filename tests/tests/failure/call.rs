@@ -50,6 +50,11 @@ pub(crate) async fn batch(at: &Place, ids: Vec<u64>) -> HashMap<u64, Row> {
     rows
 }
 
+#[cache_read(key = "each strict:<id>", cache = at.cache, each(id in ids), on_error = fail, skip(at))]
+pub(crate) async fn strict_batch(at: &Place, ids: Vec<u64>) -> Result<HashMap<u64, Row>, Trouble> {
+    Ok(batch(at, ids).await)
+}
+
 macro_rules! writes {
     ($($(#[$attr:meta])* $name:ident($at:ident, $id:ident);)*) => {
         $($(#[$attr])*

@@ -190,7 +190,15 @@ impl Side {
         if self.row.later == Later::Nothing {
             self.found_out(world).await;
         }
-        let sent = proxy.map(|proxy| data(proxy));
+        if self.row.later == Later::Afresh {
+            for at in [&self.reader, &self.writer] {
+                eventually(&format!("{}: the server is used again", self.what), LONG, async || {
+                    at.cache.ping().await.is_ok() && at.cache.stats().undelivered == 0
+                })
+                .await;
+            }
+        }
+        let sent = proxy.map(data);
         // Three calls of each kind take half a minute there.
         let times = if self.row.fault == Fault::Slow(300) { 1 } else { LATER };
         for n in 0..times {
@@ -215,20 +223,26 @@ impl Side {
     async fn found_out(&self, world: &World) {
         for at in [&self.reader, &self.writer] {
             eventually(&format!("{}: the server counts as away", self.what), LONG, async || {
-                let sent = world.proxy(usize::from(self.hybrid)).map(|proxy| data(proxy));
+                let sent = world.proxy(usize::from(self.hybrid)).map(data);
                 let begun = now();
                 let failed = at.cache.get::<u64>("nothing").await.is_err();
                 let at_once = begun.elapsed() < self.timeout / 2;
-                let nothing = world.proxy(usize::from(self.hybrid)).map(|proxy| data(proxy)) == sent;
+                let nothing = world.proxy(usize::from(self.hybrid)).map(data) == sent;
                 failed && at_once && nothing
             })
             .await;
         }
     }
 
+    /// What a later call may come to.
+    fn ways(&self, op: Op) -> &'static [Comes] {
+        let cell = self.row.cell(op);
+        if self.row.later == Later::Afresh { &cell[..1] } else { cell }
+    }
+
     async fn one_read(&self, op: Op, known: u64, cold: u64) {
         let what = format!("{}: a later {op:?}", self.what);
-        let (at, cell) = (&self.reader, self.row.cell(op));
+        let (at, cell) = (&self.reader, self.ways(op));
         let (before, version) = (call::stats(at, op), self.source.now(known).version);
         let returned = timed(&what, BUSY, call::read(at, op, known, cold)).await;
         let comes = judged(op, &returned, &before, &call::stats(at, op));
@@ -239,7 +253,7 @@ impl Side {
 
     async fn one_write(&self, op: Op, id: u64) {
         let what = format!("{}: a later {op:?}", self.what);
-        let (at, cell) = (&self.writer, self.row.cell(op));
+        let (at, cell) = (&self.writer, self.ways(op));
         let kept = at.cache.stats().undelivered_total;
         let returned = timed(&what, BUSY, call::invalidate(at, op, id)).await;
         let kept = at.cache.stats().undelivered_total - kept;
