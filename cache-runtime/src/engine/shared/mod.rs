@@ -209,13 +209,21 @@ impl Call<'_> {
         self.reachable()?.shared.as_ref()
     }
 
-    /// Counts a call, or its fill, that the backend failed.
+    /// Counts a call, or its fill, that the backend failed, and says so once per cause and interval.
     pub(super) fn failed(&self, error: &Error) {
         if let Some(function) = self.function() {
             function.counters.degraded.increment();
         }
+        // One that is away must not keep it unsaid that another one is full.
+        let cause = match error.kind() {
+            ErrorKind::Unavailable => "the shared backend is away",
+            ErrorKind::Denied => "the shared backend denies what the cache needs",
+            ErrorKind::ReadOnly => "the shared backend takes no writes",
+            ErrorKind::Full => "the shared backend is full",
+            _ => "the shared backend fails",
+        };
         let function = self.site.name;
-        report::warn("the shared backend fails", &format_args!("`{function}`: {error}"));
+        report::warn(cause, &format_args!("`{function}`: {error}"));
     }
 
     /// Counts a call that the backend failed. It goes on without it, unless the function is to fail then.
