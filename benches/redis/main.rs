@@ -73,7 +73,9 @@ macro_rules! hit {
                     async move { drop(black_box(cache.scope($function(id)).await)) }
                 }),
             ];
-            cases.extend(peer::cases(server, $size).await);
+            if $tags(0).is_empty() {
+                cases.extend(peer::cases(server, $size).await);
+            }
             compare(plan, &title, callers, &cases).await;
         }
     };

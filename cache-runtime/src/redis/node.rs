@@ -65,6 +65,15 @@ impl Links {
         sorted
     }
 
+    /// Whether none of these connections is left since commands on them were not answered.
+    pub(super) fn are_silent<'l>(mut data: impl Iterator<Item = &'l Arc<Link>>) -> bool {
+        let mut silent = false;
+        data.all(|link| {
+            silent |= link.was_silent();
+            !link.is_alive()
+        }) && silent
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.data.iter().chain(&self.ear).chain(&self.watch)
     }
@@ -103,6 +112,8 @@ pub(super) struct Node {
     pub(super) keeper: Mutex<Keeper>,
     /// Has the keeper look after the node now.
     pub(super) nudge: Arc<Notify>,
+    /// Whether its connections were found to have ended since callers were not answered. Taken by the keeper.
+    pub(super) silent: AtomicBool,
     /// Whether it was used since the keeper last looked.
     pub(super) used: AtomicBool,
     /// Whether somebody has listened.
@@ -139,6 +150,7 @@ impl Node {
             phase: watch::Sender::new(Phase::Idle),
             keeper: Mutex::default(),
             nudge: Arc::default(),
+            silent: AtomicBool::new(false),
             used: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             wakes: Arc::default(),
@@ -361,18 +373,21 @@ impl Node {
         within(deadline, waited).await.unwrap_or_else(|| Err(fault::late(&self.name())))
     }
 
-    /// Has those who come now wait for the next attempt, where all connections are dead or there never was one.
+    /// Has those who come now wait for the next attempt, where all connections are dead or there never was one. Not where
+    /// they are dead since nobody was answered: those before have waited long enough.
     fn begin_again(&self) {
         self.phase.send_if_modified(|phase| {
-            let over = match phase {
-                Phase::Idle => true,
-                Phase::Up(links) => !links.data.iter().any(|link| link.is_alive()),
-                _ => false,
+            let next = match phase {
+                Phase::Idle => Phase::Connecting,
+                Phase::Up(links) if Links::are_silent(links.data.iter()) => {
+                    self.silent.store(true, Ordering::Release);
+                    Phase::Down(Arc::new(fault::late(&self.name())))
+                }
+                Phase::Up(links) if !links.data.iter().any(|link| link.is_alive()) => Phase::Connecting,
+                _ => return false,
             };
-            if over {
-                *phase = Phase::Connecting;
-            }
-            over
+            *phase = next;
+            true
         });
     }
 

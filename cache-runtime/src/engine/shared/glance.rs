@@ -265,13 +265,15 @@ impl Call<'_> {
         mut wanted: Vec<Wanted>,
         shape: S,
     ) -> GlancedBatch<S::Ret> {
-        let in_order = |a: &Wanted, b: &Wanted| a.key.as_bytes().cmp(b.key.as_bytes());
         let mut served = Vec::new();
         let Some(core) = self.core().filter(|_| mode == Mode::Read && self.is_seen_at_a_glance(shared, shape)) else {
-            wanted.sort_by(in_order);
+            Wanted::order(&mut wanted);
             return GlancedBatch { served, others: wanted, seen: None };
         };
-        let mut glance = Glance::new(shared, self, wanted.len().max(1));
+        if wanted.is_empty() {
+            return GlancedBatch { served, others: wanted, seen: None };
+        }
+        let mut glance = Glance::new(shared, self, wanted.len());
         let mut entries: Vec<Entry> = Vec::with_capacity(wanted.len());
         for (index, Wanted { key, early, .. }) in wanted.iter().enumerate() {
             let last = index.checked_sub(1).map(|last| (&wanted[last].early, &entries[last]));
@@ -284,7 +286,7 @@ impl Call<'_> {
         let mut read = match glance.read().await {
             Ok(read) => read,
             Err(error) => {
-                wanted.sort_by(in_order);
+                Wanted::order(&mut wanted);
                 return GlancedBatch { served, others: wanted, seen: Some(Err(error)) };
             }
         };
@@ -297,11 +299,14 @@ impl Call<'_> {
                     self.count_hit(core, shared, wanted.key.as_bytes(), now);
                     served.push((wanted.index, ret));
                 }
-                None => others.push((wanted, read.seen(entry))),
+                None => others.push((wanted, entry)),
             }
         }
-        others.sort_by(|(a, _), (b, _)| in_order(a, b));
-        let (others, seen) = others.into_iter().unzip();
+        others.sort_by(|(a, _), (b, _)| a.key.as_bytes().cmp(b.key.as_bytes()));
+        let seen = others.iter().map(|(_, entry)| read.seen(entry)).collect();
+        let mut others: Vec<Wanted> = others.into_iter().map(|(wanted, _)| wanted).collect();
+        // Which are in order already; some may be twins.
+        Wanted::order(&mut others);
         GlancedBatch { served, others, seen: Some(Ok(seen)) }
     }
 

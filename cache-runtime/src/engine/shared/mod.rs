@@ -43,7 +43,7 @@ use crate::hybrid::{Coherent, L1};
 use crate::outbox::Outbox;
 use crate::report;
 use crate::site::{Site, SiteKind};
-use crate::store::{Name, Nonce, SharedStore};
+use crate::store::{Name, Nonce, Op, SharedStore};
 use crate::tenant::Tenant;
 
 pub(crate) use grant::{Grant, renewing};
@@ -170,6 +170,19 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Extends lives in the background, in one command: nobody waits for it.
+    fn slide(&self, ops: Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.spawn(async move {
+            let _ = store.run(ops).await;
+        });
+    }
+}
+
 /// Whether a site's entries are a function's own.
 fn is_function(site: &Site) -> bool {
     site.kind == SiteKind::Read && !std::ptr::eq(site, &raw const DIRECT)
@@ -196,12 +209,26 @@ impl Call<'_> {
         self.reachable()?.shared.as_ref()
     }
 
-    /// Counts a call, or its fill, that the backend failed.
+    /// Counts a call, or its fill, that the backend failed, and says so once per cause and interval.
     pub(super) fn failed(&self, error: &Error) {
         if let Some(function) = self.function() {
             function.counters.degraded.increment();
         }
+        // One that is away must not keep it unsaid that another one is full.
+        let cause = match error.kind() {
+            ErrorKind::Unavailable => "the shared backend is away",
+            ErrorKind::Denied => "the shared backend denies what the cache needs",
+            ErrorKind::ReadOnly => "the shared backend takes no writes",
+            ErrorKind::Full => "the shared backend is full",
+            _ => "the shared backend fails",
+        };
         let function = self.site.name;
-        report::warn("the shared backend fails", &format_args!("`{function}`: {error}"));
+        report::warn(cause, &format_args!("`{function}`: {error}"));
+    }
+
+    /// Counts a call that the backend failed. It goes on without it, unless the function is to fail then.
+    pub(crate) fn failing(&self, error: Error) -> Result<(), Error> {
+        self.failed(&error);
+        if self.site.options.on_error_fail { Err(error) } else { Ok(()) }
     }
 }
