@@ -272,7 +272,8 @@ impl Captures {
         self.before.extend(q!(let #kept = #p::own(&*#binding);));
         self.after.extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept);));
         // Said as before, so that what cannot be owned is one mistake.
-        self.again.extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept); let #kept = #p::own(&*#binding);));
+        self.again
+            .extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept); let #kept = #p::own(&*#binding);));
     }
 
     /// A parameter that is passed on under a name of the expansion.

@@ -151,11 +151,12 @@ impl Call<'_> {
                 Turn::Done(ret) => return Ok(Looked::Step(Step::Done(ret))),
                 Turn::Alone => return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE))),
                 Turn::Again => continue,
-                Turn::Nothing => match { old.lock().take() } {
+                Turn::Nothing => {
+                    let old = old.lock().take();
                     // One attempt is enough while there is something to serve.
-                    Some(old) => return Ok(Looked::Step(Step::Done(self.served_old(core, old)))),
-                    None => continue,
-                },
+                    let Some(old) = old else { continue };
+                    return Ok(Looked::Step(Step::Done(self.served_old(core, old))));
+                }
                 Turn::Lead(lead) => lead,
             };
             let grant = if reachable {
