@@ -16,8 +16,7 @@ async fn behind(timeout: Duration) -> (Arc<Place>, Proxy) {
     let builder = Cache::builder().ignore_env().url(net.url()).prefix(fleet::prefix());
     let cache = builder.connect_timeout(timeout).response_timeout(timeout).build().await.unwrap();
     let at = Place::new(cache, &Arc::default());
-    call::known(&at, 0).await;
-    assert_eq!(at.cache.stats().degraded, 0, "a server that answers");
+    found(&at).await;
     (at, net)
 }
 
@@ -31,6 +30,18 @@ async fn found(at: &Arc<Place>) {
         }
     })
     .await;
+}
+
+/// P4: who waits for an answer waits for `response_timeout`, and not until somebody finds that the connection is dead.
+#[tokio::test]
+async fn a_call_to_a_silent_server_waits_for_the_response_timeout() {
+    let (at, net) = behind(Duration::from_millis(100)).await;
+    net.half_open();
+    let begun = now();
+    assert_eq!(call::known(&at, 0).await.version, 0);
+    let took = begun.elapsed();
+    // Three seconds, and it would have been the keeper that ended it.
+    assert!(took < Duration::from_millis(1_500), "{took:?}, and not 100 ms");
 }
 
 /// P4: a thousand callers do not knock a thousand times.
