@@ -33,10 +33,6 @@ impl Errors {
         self.list.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.list.len()
-    }
-
     /// Keeps the value of a step that succeeded, and the error of one that did not.
     pub(crate) fn keep<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.list.push(error)).ok()

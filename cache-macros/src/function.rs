@@ -203,6 +203,11 @@ impl Param {
         matches!(&self.pat, Pat::Ident(pat) if pat.subpat.is_none() && pat.by_ref.is_none())
     }
 
+    /// Whether a body may change what the parameter is called.
+    pub(crate) fn is_mutable(&self) -> bool {
+        matches!(&self.pat, Pat::Ident(pat) if pat.mutability.is_some())
+    }
+
     /// `Some(true)` for `&mut T`, `Some(false)` for `&T`.
     pub(crate) fn reference(&self) -> Option<bool> {
         is_reference(&self.ty)

@@ -314,4 +314,37 @@ mod tests {
         assert_eq!(shown("a:<b+1>"), "a placeholder is a parameter and its fields@3..6");
         assert_eq!(shown("a:<b.>"), "a placeholder is a parameter and its fields@3..5");
     }
+
+    /// Every text of up to six of these characters, and what the fuzzer's corpus has.
+    #[test]
+    fn every_text_is_a_template_or_a_problem_with_a_place_in_it() {
+        let alphabet = ['<', '>', 'a', ':', '{', '%', 'é'];
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/template");
+        let mut texts: Vec<String> = std::fs::read_dir(corpus)
+            .expect("a corpus")
+            .map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("a text"))
+            .collect();
+        let mut longest = vec![String::new()];
+        for _ in 0..6 {
+            longest = longest.iter().flat_map(|text| alphabet.map(|c| format!("{text}{c}"))).collect();
+            texts.extend(longest.iter().cloned());
+        }
+        for text in texts {
+            match parse(&text) {
+                Err(problem) => {
+                    assert!(text.get(problem.range.clone()).is_some(), "{text:?} {problem:?}");
+                    assert!(!problem.message.is_empty() && !problem.help.is_empty(), "{text:?} {problem:?}");
+                }
+                Ok(template) => {
+                    let between = template.pieces.windows(3).filter_map(|pieces| match pieces {
+                        [Piece::Hole(_), Piece::Text(between), Piece::Hole(_)] => Some(between.as_str()),
+                        _ => None,
+                    });
+                    assert!(between.into_iter().all(|between| between.contains(':')), "{text:?}");
+                    let beside = |pieces: &[Piece]| matches!(pieces, [Piece::Hole(_), Piece::Hole(_)]);
+                    assert!(!template.pieces.windows(2).any(beside), "{text:?}");
+                }
+            }
+        }
+    }
 }

@@ -52,6 +52,8 @@ mod engine;
 mod envelope;
 mod error;
 mod flight;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzz;
 mod hybrid;
 mod key;
 mod memory;
@@ -61,7 +63,6 @@ mod outbox;
 mod policy;
 mod record;
 #[cfg(feature = "redis")]
-#[allow(dead_code, reason = "the engine is being built on it")]
 mod redis;
 mod report;
 mod sabotage;
@@ -85,9 +86,10 @@ pub mod __private;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod __fuzz {
-    /// Takes any bytes for an entry and for a value.
-    pub fn decode(data: &[u8]) {
-        crate::codec::fuzz::decode(data);
+    /// Takes any bytes for what a target reads. Panics where a promise is broken, or where there is no such target.
+    pub fn run(target: &str, data: &[u8]) {
+        let run = crate::fuzz::TARGETS.iter().find(|(name, _)| *name == target).expect("a target of that name").1;
+        run(data);
     }
 }
 

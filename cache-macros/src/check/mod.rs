@@ -107,19 +107,6 @@ fn ends(tokens: &impl quote::ToTokens) -> (Span, Span) {
     (crate::function::first_span(&tokens), crate::function::last_span(&tokens))
 }
 
-/// Options that are understood, so that a program can be written for them, and not there yet.
-fn not_yet(args: &Args, names: &[&str], errors: &mut Errors) {
-    for name in names {
-        if let Some(opt) = args.get(name) {
-            errors.span(
-                opt.name.span(),
-                Message::new(format!("`{name}` is not available with `each` in this version"))
-                    .help(format!("remove `{name}`, or read the elements by a function of one")),
-            );
-        }
-    }
-}
-
 /// An option that only means something beside another one.
 fn needs(args: &Args, name: &str, other: &str, example: &str, errors: &mut Errors) -> bool {
     match args.get(name) {

@@ -6,7 +6,7 @@ use syn::Expr;
 use syn::ext::IdentExt as _;
 
 use super::scope::Failed;
-use super::{Scope, When, common, cover, ends, key, literal, needs, not_yet, place};
+use super::{Scope, When, common, cover, ends, key, literal, needs, place};
 use crate::args::{Args, Ttl, Value};
 use crate::error::{Errors, Message};
 use crate::function::{Form, Function};
@@ -186,7 +186,6 @@ fn combinations(args: &Args, errors: &mut Errors) {
             errors,
         );
     }
-    let conflicts = errors.len();
     needs(args, "stale", "ttl", "ttl = \"5m\"", errors);
     needs(args, "early_ttl", "ttl", "ttl = \"5m\"", errors);
     needs(args, "soft_timeout", "stale", "stale = \"1m\"", errors);
@@ -223,9 +222,6 @@ fn combinations(args: &Args, errors: &mut Errors) {
                 );
             }
         }
-    }
-    if errors.len() == conflicts && args.each().is_some() {
-        not_yet(args, &["early_ttl", "stale", "stale_if_error", "soft_timeout", "timeout"], errors);
     }
 }
 

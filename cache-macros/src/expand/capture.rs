@@ -28,6 +28,8 @@ pub(super) struct Captures {
     pub(super) inside: TokenStream,
     /// After the body.
     pub(super) after: TokenStream,
+    /// First in what runs more than once and takes what was captured.
+    pub(super) again: TokenStream,
     leaves: BTreeMap<String, Ident>,
     /// What `self` is called in expressions, where it was captured as a whole.
     this: Option<(Ident, Ident)>,
@@ -44,6 +46,10 @@ pub(super) struct Needs<'a> {
     pub(super) self_value: bool,
     /// Some expression mentions `self`, so that fields of it will not do.
     whole_self: bool,
+    /// The body gets what was captured, and nothing else.
+    for_body: bool,
+    /// Parameters whose patterns cannot be put together again: they are passed on under names of the expansion.
+    unnamed: Vec<usize>,
 }
 
 impl<'a> Needs<'a> {
@@ -73,11 +79,26 @@ impl<'a> Needs<'a> {
     /// with it.
     pub(super) fn borrowed(cx: &Cx<'_>) -> Self {
         let mut needs = Self::default();
-        let borrowed = |param: &&Param| matches!(&param.ty, syn::Type::Reference(ty) if ty.lifetime.as_ref().is_none_or(|life| life.ident != "static"));
-        for param in cx.function.params.iter().filter(|param| param.is_plain()).filter(borrowed) {
+        let borrowed = |param: &&Param| param.is_plain() && param.reference().is_some() && !is_static(param);
+        for param in cx.function.params.iter().filter(borrowed) {
             needs.names.extend(param.name().map(|name| name.unraw().to_string()));
         }
         needs.self_value = cx.function.receiver().is_some_and(is_borrowed);
+        needs.whole_self = needs.self_value;
+        needs
+    }
+
+    /// All that a body has, for one that may run more than once.
+    pub(super) fn everything(cx: &Cx<'_>, inline: bool) -> Self {
+        let mut needs = Self { for_body: true, ..Self::default() };
+        for (index, param) in cx.function.params.iter().enumerate() {
+            if !inline && param.rebuilt.is_none() {
+                needs.unnamed.push(index);
+            } else if !(param.is_plain() && is_static(param)) {
+                needs.names.extend(param.bindings.iter().map(|name| name.unraw().to_string()));
+            }
+        }
+        needs.self_value = cx.function.receiver().is_some();
         needs.whole_self = needs.self_value;
         needs
     }
@@ -104,6 +125,7 @@ impl Captures {
             before: TokenStream::new(),
             inside: TokenStream::new(),
             after: TokenStream::new(),
+            again: TokenStream::new(),
             leaves: BTreeMap::new(),
             this: None,
             sole: BTreeSet::new(),
@@ -136,14 +158,18 @@ impl Captures {
         }
         for name in names {
             let Some((index, binding)) = cx.function.binding(&name) else { continue };
-            // What cannot be cloned or owned is reported at the parameter.
-            let blame = match &cx.function.params[index].ty {
-                syn::Type::Reference(reference) => crate::function::first_span(&reference.elem.to_token_stream()),
-                ty => crate::function::first_span(&ty.to_token_stream()),
-            };
-            crate::hygiene::located(blame, || {
-                captures.add_name(cx, &name, binding, &cx.function.params[index], life, inline)
+            let param = &cx.function.params[index];
+            crate::hygiene::located(blame(param), || {
+                if needs.for_body && inline && param.is_mutable() {
+                    captures.add_mutable(cx, &name, binding, param);
+                } else {
+                    captures.add_name(cx, &name, binding, param, life, inline);
+                }
             });
+        }
+        for index in &needs.unnamed {
+            let param = &cx.function.params[*index];
+            crate::hygiene::located(blame(param), || captures.add_unnamed(cx, *index, param));
         }
         if needs.whole_self && life == Life::Owned {
             captures.add_self(cx);
@@ -190,6 +216,7 @@ impl Captures {
                 self.before.extend(q!(let #kept = #p::capture(&#written);));
                 self.after.extend(q!(let #this = #kept;));
             }
+            self.again.extend(q!(let #kept = #p::capture(&#kept);));
         });
         self.this = Some((written.clone(), this));
     }
@@ -224,17 +251,56 @@ impl Captures {
                 self.before.extend(q!(let #kept = &mut *#binding;));
                 self.inside.extend(q!(let #binding = #kept;));
             }
-            (Some(_), Life::Owned) => {
-                let ty = &param.ty;
-                self.before.extend(q!(let #kept = #p::own(&*#binding);));
-                self.after.extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept);));
-            }
+            (Some(_), Life::Owned) => self.add_owned(cx, binding, &kept, param),
             (None, _) => {
                 self.before.extend(q!(let #kept = #p::capture(&#binding);));
                 self.after.extend(q!(let #binding = #kept;));
+                self.again.extend(q!(let #kept = #p::capture(&#kept);));
             }
         }
     }
+
+    /// What a body that stands inside of the block may change. Where it is declared, `mut` is not to be reported as unused.
+    fn add_mutable(&mut self, cx: &Cx<'_>, name: &str, binding: &Ident, param: &Param) {
+        self.before.extend(q!(let _ = &mut #binding;));
+        self.add_name(cx, name, binding, param, Life::Owned, true);
+        self.after.extend(q!(let mut #binding = #binding;));
+    }
+
+    fn add_owned(&mut self, cx: &Cx<'_>, binding: &Ident, kept: &Ident, param: &Param) {
+        let (p, ty) = (cx.p(), super::generics::elided(&param.ty));
+        self.before.extend(q!(let #kept = #p::own(&*#binding);));
+        self.after.extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept);));
+        self.again.extend(q!(let #kept = #p::capture(&#kept);));
+    }
+
+    /// A parameter that is passed on under a name of the expansion.
+    fn add_unnamed(&mut self, cx: &Cx<'_>, index: usize, param: &Param) {
+        let (p, name) = (cx.p(), super::signature::positional(index));
+        let kept = format_ident!("kept_{}", name, span = crate::hygiene::span());
+        match param.reference() {
+            Some(_) => self.add_owned(cx, &name, &kept, param),
+            None => {
+                self.before.extend(q!(let #kept = #p::capture(&#name);));
+                self.after.extend(q!(let #name = #kept;));
+                self.again.extend(q!(let #kept = #p::capture(&#kept);));
+            }
+        }
+        self.after.extend(super::signature::bound(index, param));
+    }
+}
+
+/// Where what cannot be cloned or owned is reported: at the parameter.
+fn blame(param: &Param) -> proc_macro2::Span {
+    match &param.ty {
+        syn::Type::Reference(reference) => crate::function::first_span(&reference.elem.to_token_stream()),
+        ty => crate::function::first_span(&ty.to_token_stream()),
+    }
+}
+
+/// Whether it is a reference that outlives every call.
+fn is_static(param: &Param) -> bool {
+    matches!(&param.ty, syn::Type::Reference(ty) if ty.lifetime.as_ref().is_some_and(|life| life.ident == "static"))
 }
 
 fn is_borrowed(receiver: &syn::Receiver) -> bool {

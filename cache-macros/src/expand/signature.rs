@@ -32,22 +32,28 @@ pub(super) fn forward(function: &Function) -> Forward {
         let name = positional(index);
         forward.inputs.push(q!(#(#attrs)* #name: #ty));
         forward.arguments.push(q!(#name));
-        if param.bindings.is_empty() {
-            continue;
-        }
-        match param.reference() {
-            // A shared reference can be matched as often as one likes.
-            Some(false) => {
-                let pat = without_mut(&param.pat);
-                forward.bindings.extend(q!(let #pat = #name;));
-            }
-            _ => {
-                let pat = by_reference(&param.pat);
-                forward.bindings.extend(q!(let #pat = &#name;));
-            }
-        }
+        forward.bindings.extend(bound(index, param));
     }
     forward
+}
+
+/// What the pattern of a parameter binds that is passed on under a name of the expansion.
+pub(super) fn bound(index: usize, param: &Param) -> TokenStream {
+    let name = positional(index);
+    if param.bindings.is_empty() {
+        return TokenStream::new();
+    }
+    match param.reference() {
+        // A shared reference can be matched as often as one likes.
+        Some(false) => {
+            let pat = without_mut(&param.pat);
+            q!(let #pat = #name;)
+        }
+        _ => {
+            let pat = by_reference(&param.pat);
+            q!(let #pat = &#name;)
+        }
+    }
 }
 
 /// The parameters of a verb: as declared, without what only a body needs.
@@ -56,7 +62,7 @@ pub(super) fn verb_input(param: &Param) -> TokenStream {
     q!(#pat: #ty)
 }
 
-fn positional(index: usize) -> Ident {
+pub(super) fn positional(index: usize) -> Ident {
     format_ident!("arg{index}", span = crate::hygiene::span())
 }
 

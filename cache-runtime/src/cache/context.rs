@@ -2,17 +2,19 @@
 //! below it they are arguments, so that no layer can forget or guess them.
 
 use std::future::Future;
+use std::hash::Hash;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Cache;
 use crate::config::CacheConfig;
 use crate::engine::aging::Drive;
+use crate::engine::batch::{BatchLoading, BatchRun, Ended};
 use crate::engine::call::{Call, Held};
 use crate::engine::recache::Report;
 use crate::engine::write::Invalidated;
 use crate::error::{Error, ErrorKind};
-use crate::shape::{Cached, Returned};
+use crate::shape::{BatchCached, Cached, Collection, Returned};
 use crate::site::Site;
 use crate::tenant::Tenant;
 
@@ -279,5 +281,27 @@ where
     /// It took longer than `timeout`, and there is no old value that may be served instead.
     pub async fn anywhere(self, work: impl Future<Output = Option<S::Ret>> + Send + 'static) -> Result<S::Ret, Error> {
         self.run(work, carried).await
+    }
+}
+
+impl<S, K> BatchRun<S, K>
+where
+    S: BatchCached + 'static,
+    S::Ret: Send + 'static,
+    S::Collection: Collection<K, S::Out>,
+    K: Eq + Hash,
+{
+    /// Runs loads that own what they need, each made by `make`: in place, or in the background, in this task's cache and as
+    /// its tenant.
+    ///
+    /// # Errors
+    ///
+    /// The one that the caller waits for took longer than `timeout`, and not every element has an old value that may be
+    /// served instead.
+    pub async fn anywhere<F>(self, make: impl Fn(BatchLoading<S, K>) -> F) -> Result<S::Ret, Error>
+    where
+        F: Future<Output = Option<Ended<S>>> + Send + 'static,
+    {
+        self.run(make, carried).await
     }
 }

@@ -7,6 +7,8 @@ mod check;
 mod encoding;
 mod env;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;
 mod url;

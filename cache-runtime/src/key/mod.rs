@@ -20,6 +20,8 @@
 //! | `%+` | reserved for names that the cache makes for itself |
 
 mod escape;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod part;
 mod pattern;
 mod template;

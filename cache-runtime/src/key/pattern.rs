@@ -205,6 +205,7 @@ fn class(mut rest: &[u8]) -> ([u64; 4], &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fuzz::reference;
     use super::*;
 
     #[test]
@@ -274,61 +275,6 @@ mod tests {
     fn hostile_patterns_do_not_blow_up() {
         let pattern = Pattern::glob("*a".repeat(500) + "b");
         assert!(!pattern.matches("a".repeat(20_000)));
-    }
-
-    /// `stringmatchlen` of Redis 7.0, line by line, over bytes.
-    fn reference(mut p: &[u8], mut s: &[u8]) -> bool {
-        while !p.is_empty() && !s.is_empty() {
-            match p[0] {
-                b'*' => {
-                    while p.get(1) == Some(&b'*') {
-                        p = &p[1..];
-                    }
-                    return p.len() == 1 || (0..=s.len()).any(|skip| reference(&p[1..], &s[skip..]));
-                }
-                b'?' => s = &s[1..],
-                b'[' => {
-                    p = &p[1..];
-                    let not = p.first() == Some(&b'^');
-                    if not {
-                        p = &p[1..];
-                    }
-                    let mut found = false;
-                    loop {
-                        if p.len() >= 2 && p[0] == b'\\' {
-                            p = &p[1..];
-                            found |= p[0] == s[0];
-                        } else if p.is_empty() || p[0] == b']' {
-                            break;
-                        } else if p.len() >= 3 && p[1] == b'-' {
-                            found |= (p[0].min(p[2])..=p[0].max(p[2])).contains(&s[0]);
-                            p = &p[2..];
-                        } else {
-                            found |= p[0] == s[0];
-                        }
-                        p = &p[1..];
-                    }
-                    if found == not {
-                        return false;
-                    }
-                    s = &s[1..];
-                }
-                first => {
-                    if first == b'\\' && p.len() >= 2 {
-                        p = &p[1..];
-                    }
-                    if p[0] != s[0] {
-                        return false;
-                    }
-                    s = &s[1..];
-                }
-            }
-            p = p.get(1..).unwrap_or_default();
-        }
-        while s.is_empty() && p.first() == Some(&b'*') {
-            p = &p[1..];
-        }
-        p.is_empty() && s.is_empty()
     }
 
     /// Every text over `alphabet` of at most `len` bytes.

@@ -11,7 +11,7 @@ pub use crate::cache::handle::Entry;
 pub use crate::cache::warm::{IntoArgs, Warm, warm};
 pub use crate::codec::Codec;
 pub use crate::engine::aging::{Ask, Drive, Loader, Loading, Run};
-pub use crate::engine::batch::{Asked, Batch};
+pub use crate::engine::batch::{Asked, Batch, BatchAsk, BatchDrive, BatchLoader, BatchLoading, BatchRun, Ended};
 pub use crate::engine::call::{Call as At, logical_key, template_key};
 pub use crate::engine::load::{Done, Fill, Load};
 pub use crate::engine::put::{Put, PutTarget};
@@ -28,7 +28,7 @@ pub use crate::key::{
 pub use crate::policy::{IntoTtl, Lifetime, Ttl};
 pub use crate::shape::{
     BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
-    batch_memoizable, batch_storable, element, elements, missing_as,
+    batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
 };
 pub use crate::shape::{
     Cached, Declared, Fallback, Gate, GateUnstorable, KeepErrors, KeepErrorsHere, Outcome, PeelNoArc, PeelNoOption,

@@ -488,6 +488,14 @@ fn ranges(answer: &Value, asked: &Endpoint) -> Option<Vec<Range>> {
     ranges.iter().map(range).collect()
 }
 
+/// Any answer as a map.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn fuzz(answer: &Value) {
+    for range in ranges(answer, &Endpoint { host: "asked".into(), port: 1 }).into_iter().flatten() {
+        assert!(range.first <= range.last && range.last < SLOTS, "{range:?}");
+    }
+}
+
 /// Ops in parts that lie in one slot each.
 fn errands(ops: &[Op]) -> Vec<Errand<'_>> {
     let mut errands = Vec::with_capacity(ops.len());

@@ -34,6 +34,8 @@
 mod cluster;
 mod dial;
 mod fault;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod info;
 mod keeper;
 mod link;

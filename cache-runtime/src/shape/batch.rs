@@ -278,6 +278,25 @@ impl<K: Eq + Hash, V> Collection<K, V> for Vec<V> {
     }
 }
 
+/// A collection that says by itself which element each of its values belongs to: a map, or a list with a place for each.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which element each of its values belongs to",
+    label = "values without their elements",
+    note = "add `by = |value| value.id` to the attribute: what of a value is its element",
+    note = "or return a `HashMap<_, _>`, or a `Vec<Option<_>>` with one value for each element, in their order"
+)]
+pub trait TellsElements {}
+
+#[diagnostic::do_not_recommend]
+impl<K, V, S> TellsElements for HashMap<K, V, S> {}
+#[diagnostic::do_not_recommend]
+impl<K, V> TellsElements for BTreeMap<K, V> {}
+#[diagnostic::do_not_recommend]
+impl<V> TellsElements for Vec<Option<V>> {}
+
+/// Refuses a list of values without `by`.
+pub fn tells_elements<S: BatchCached<Collection: TellsElements>>(_: S) {}
+
 /// A batch return type at the type level, for signatures.
 pub trait BatchOutcome<const KIND: u8> {
     /// What is stored per element.

@@ -16,7 +16,7 @@ mod wrap;
 pub(crate) use batch::Collection;
 pub use batch::{
     BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
-    batch_memoizable, batch_storable, element, elements, missing_as,
+    batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
 };
 pub use bounds::{Memoizable, Plain, Storable};
 pub(crate) use cached::Handling;

@@ -1,5 +1,6 @@
 //! Calls that are dropped at their n-th poll, for every n: nothing wedges, nothing is stored that may not be.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::task::Poll;
 
@@ -16,6 +17,28 @@ async fn all(cache: &Cache, source: &Source, n: u64) -> Result<u64, Broken> {
 #[cache_read(key = "s:<n>", cache = cache, ttl = "100ms", stale = "60s", soft_timeout = "20ms", tags = ["s:<n>"], skip(cache, source))]
 async fn soft(cache: &Cache, source: &Source, n: u64) -> Result<u64, Broken> {
     source.load().await
+}
+
+#[cache_read(each(n in ns), key = "bd:<n>", cache = cache, ttl = "200ms", early_ttl = "100ms", stale = "200ms", stale_if_error = "60s", timeout = "10s", lock = true, tags = ["bd:<n>"], skip(cache, source))]
+async fn all_of(cache: &Cache, source: &Source, ns: Vec<u64>) -> Result<HashMap<u64, u64>, Broken> {
+    let value = source.load().await?;
+    Ok(ns.into_iter().map(|n| (n, value)).collect())
+}
+
+#[cache_read(each(n in ns), key = "bs:<n>", cache = cache, ttl = "100ms", stale = "60s", soft_timeout = "20ms", tags = ["bs:<n>"], skip(cache, source))]
+async fn soft_of(cache: &Cache, source: &Source, ns: Vec<u64>) -> Result<HashMap<u64, u64>, Broken> {
+    let value = source.load().await?;
+    Ok(ns.into_iter().map(|n| (n, value)).collect())
+}
+
+/// One of three elements: another one is never invalidated, and the last one is never there before.
+async fn all_in_batch(cache: &Cache, source: &Source, n: u64) -> Result<u64, Broken> {
+    Ok(all_of(cache, source, vec![n + 10_000, n, 20_000 + source.loads()]).await?[&n])
+}
+
+/// One of two elements, so that all of them may be old.
+async fn soft_in_batch(cache: &Cache, source: &Source, n: u64) -> Result<u64, Broken> {
+    Ok(soft_of(cache, source, vec![n, n + 10_000]).await?[&n])
 }
 
 /// Drops `call` at its n-th poll; whether it had returned by then.
@@ -77,5 +100,14 @@ everywhere! {
     /// P2: while it waits for a loader that is to go on without it.
     async fn a_call_with_a_soft_timeout_may_be_dropped_at_any_poll(on: &On) {
         every_poll!(on, soft, "s:{}", [0 150]);
+    }
+    /// P2: so may one of a batch function.
+    async fn a_batch_may_be_dropped_at_any_poll(on: &On) {
+        every_poll!(on, all_in_batch, "bd:{}", [0 120 250 450]);
+    }
+
+    /// P2: and one of which a load is to go on without it.
+    async fn a_batch_with_a_soft_timeout_may_be_dropped_at_any_poll(on: &On) {
+        every_poll!(on, soft_in_batch, "bs:{}", [0 150]);
     }
 }

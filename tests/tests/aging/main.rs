@@ -7,12 +7,15 @@
 //! | `slow` | what a slow source costs |
 //! | `shape` | every kind of function can have these options |
 //! | `combination`, `plan` | every combination of options, in every state, with every kind of source |
+//! | `batch`, `batch_form` | batch functions, whose elements have an age each |
 //! | `joined` | what else such a function may have, and the verbs |
 //! | `dropped` | calls that are given up |
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
 
+mod batch;
+mod batch_form;
 mod combination;
 mod dropped;
 mod joined;

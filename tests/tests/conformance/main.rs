@@ -40,6 +40,7 @@ macro_rules! on_servers {
 
 mod backend;
 mod batch;
+mod cancel;
 mod codec;
 mod companion;
 mod contention;

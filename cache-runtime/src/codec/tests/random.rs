@@ -6,21 +6,7 @@ use super::*;
 use crate::clock::{Clock, after};
 use crate::codec::fuzz::{KEYS, NAME as FUZZ_NAME, Sample, Tagged, Tree, decode};
 use crate::envelope::reseal;
-
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
-    }
-}
+use crate::fuzz::{Dice, mutate};
 
 fn sample(tree: Tree) -> Sample {
     Sample {
@@ -82,36 +68,6 @@ const NASTY: [&[u8]; 12] = [
     &[0],
 ];
 
-fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
-    for _ in 0..=dice.below(3) {
-        let at = dice.below(bytes.len() + 1);
-        let len = dice.below(bytes.len() - at + 1);
-        match dice.below(8) {
-            0 => bytes.truncate(at),
-            1 => drop(bytes.drain(at..at + len.min(8))),
-            2 => bytes.splice(at..at, NASTY[dice.below(NASTY.len())].iter().copied()).for_each(drop),
-            3 => {
-                // The same many times: nesting.
-                let times = dice.below(40) * 100;
-                let part = NASTY[dice.below(NASTY.len())].to_vec();
-                bytes.splice(at..at, part.repeat(times)).for_each(drop);
-            }
-            4 => {
-                let other = &others[dice.below(others.len())];
-                let from = dice.below(other.len());
-                let to = from + dice.below(other.len() - from);
-                bytes.splice(at..at + len.min(64), other[from..to].iter().copied()).for_each(drop);
-            }
-            5 => bytes.splice(at..at, (0..dice.below(9)).map(|_| dice.next() as u8).collect::<Vec<_>>()).for_each(drop),
-            _ if bytes.is_empty() => {}
-            _ => {
-                let at = at.min(bytes.len() - 1);
-                bytes[at] ^= 1 << dice.below(8);
-            }
-        }
-    }
-}
-
 /// P6
 #[test]
 fn no_bytes_panic_hang_or_ask_for_much_memory_and_none_that_were_changed_are_accepted() {
@@ -128,7 +84,7 @@ fn no_bytes_panic_hang_or_ask_for_much_memory_and_none_that_were_changed_are_acc
         let (wire, image) = &entries[dice.below(entries.len())];
         let plain = image.plain.clone().unwrap_or_default();
         let mut bytes = [&image.envelope[..], &plain].concat();
-        mutate(&mut dice, &mut bytes, &flat);
+        mutate(&mut dice, &mut bytes, &flat, &NASTY);
         let mut data =
             vec![dice.next() as u8, if image.plain.is_some() { plain.len() as u8 } else { dice.next() as u8 }];
         data.extend_from_slice(&bytes);

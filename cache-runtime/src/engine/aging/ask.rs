@@ -92,7 +92,7 @@ impl<S: Cached> Loader<S> {
             }
             (How::Look(want), Some(lead)) => {
                 let shared = at.shared()?;
-                let grant = at.granted_refresh(shared, *want, shape).await?;
+                let grant = at.granted_refreshes(shared, vec![*want], shape).await.pop()??;
                 Load::shared(at, shape, lead, template, early, Share::of(grant))
             }
             (How::Begin { .. } | How::Look(_), None) => return None,
@@ -285,15 +285,19 @@ impl Call<'_> {
     /// Whether an old value is returned without waiting for a new one: as the options say, or since its source has just
     /// failed.
     pub(crate) fn is_served_at_once<R>(&self, core: &Core, key: &KeyWriter, old: &Old<R>) -> bool {
-        match old.freshness {
+        self.is_at_once(old.freshness, || core.pauses.holds(key.as_bytes()))
+    }
+
+    pub(in crate::engine) fn is_at_once(&self, freshness: Freshness, is_paused: impl FnOnce() -> bool) -> bool {
+        match freshness {
             Freshness::Fresh | Freshness::Early => true,
-            Freshness::Stale => self.site.options.soft_timeout.is_none() || core.pauses.holds(key.as_bytes()),
-            Freshness::Failing => core.pauses.holds(key.as_bytes()),
+            Freshness::Stale => self.site.options.soft_timeout.is_none() || is_paused(),
+            Freshness::Failing => is_paused(),
         }
     }
 
     /// Counts an old value that is returned.
-    pub(super) fn served_old<R>(&self, core: &Core, old: Old<R>) -> R {
+    pub(in crate::engine) fn served_old<R>(&self, core: &Core, old: Old<R>) -> R {
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
             match old.freshness {
@@ -320,7 +324,12 @@ impl Call<'_> {
     }
 
     /// The value of an entry in memory, however old. What is fresh is counted.
-    fn aged_here<S: Cached>(&self, core: &Core, key: &KeyWriter, shape: S) -> Option<Old<S::Ret>> {
+    pub(in crate::engine) fn aged_here<S: Cached>(
+        &self,
+        core: &Core,
+        key: &KeyWriter,
+        shape: S,
+    ) -> Option<Old<S::Ret>> {
         let now = core.now();
         if let Some(shared) = &core.shared
             && self.site.kind != SiteKind::Memoize

@@ -24,7 +24,7 @@ pub struct Drive<S: Cached> {
 }
 
 /// What a timeout is, as an error.
-pub(super) fn timed_out(call: &Call<'_>) -> Error {
+pub(crate) fn timed_out(call: &Call<'_>) -> Error {
     let function = call.site.name;
     Error::new(ErrorKind::Timeout, format!("`{function}` took longer than its `timeout`"))
 }

@@ -17,6 +17,7 @@ mod pause;
 
 pub use ask::{Ask, Loader, Loading, Run};
 pub use drive::Drive;
+pub(crate) use drive::{Background, timed_out};
 pub(crate) use pause::Pauses;
 
 use crate::policy::Freshness;

@@ -41,7 +41,7 @@ use crate::hybrid::{Coherent, L1};
 use crate::outbox::Outbox;
 use crate::report;
 use crate::site::{Site, SiteKind};
-use crate::store::{EntryName, Name, Nonce, SharedStore};
+use crate::store::{EntryName, Name, Nonce, Op, SharedStore};
 use crate::tenant::Tenant;
 
 pub(crate) use grant::{Grant, renewing};
@@ -169,6 +169,19 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Extends lives in the background, in one command: nobody waits for it.
+    fn slide(&self, ops: Vec<Op>) {
+        if ops.is_empty() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.spawn(async move {
+            let _ = store.run(ops).await;
+        });
+    }
+}
+
 /// A function's name for its cell. Lines move between versions of a program that share a backend, so the template tells apart
 /// what one place cannot: functions of a macro, for one.
 pub(super) fn function_name(site: &Site) -> String {
@@ -211,5 +224,11 @@ impl Call<'_> {
         };
         let function = self.site.name;
         report::warn(cause, &format_args!("`{function}`: {error}"));
+    }
+
+    /// Counts a call that the backend failed. It goes on without it, unless the function is to fail then.
+    pub(crate) fn failing(&self, error: Error) -> Result<(), Error> {
+        self.failed(&error);
+        if self.site.options.on_error_fail { Err(error) } else { Ok(()) }
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Turn<R> {
     Alone,
     /// Look again.
     Again,
+    /// Who led has nothing to share: look again, unless an old value will do.
+    Nothing,
 }
 
 /// What looking at a shared backend comes to.
@@ -100,7 +102,8 @@ impl Call<'_> {
             // One who replaces what is there believes nothing of it.
             let mut reachable = shared.is_trusted() || mode == Mode::Refresh;
             if !reachable {
-                self.untrusted()?;
+                // An invalidation of this process has not reached it.
+                self.failing(super::write::undelivered())?;
             } else if mode == Mode::Read {
                 match shared.look(std::slice::from_ref(&want), wall_ms()).await {
                     Ok(seen) if want.aged => {
@@ -108,7 +111,7 @@ impl Call<'_> {
                         if found.as_ref().is_some_and(|found| found.freshness.is_within_life())
                             && let Some(seen) = seen.first().filter(|_| self.site.options.sliding)
                         {
-                            self.slide_shared(core, shared, &want, Some(seen));
+                            shared.slide(self.slides_of(core, shared, &want, Some(seen)));
                         }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
@@ -136,10 +139,7 @@ impl Call<'_> {
                     }
                     Err(error) => {
                         reachable = false;
-                        self.failed(&error);
-                        if self.site.options.on_error_fail {
-                            return Err(error);
-                        }
+                        self.failing(error)?;
                     }
                 }
             }
@@ -151,6 +151,12 @@ impl Call<'_> {
                 Turn::Done(ret) => return Ok(Looked::Step(Step::Done(ret))),
                 Turn::Alone => return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE))),
                 Turn::Again => continue,
+                Turn::Nothing => {
+                    let old = old.lock().take();
+                    let Some(old) = old else { continue };
+                    // One attempt is enough while there is something to serve.
+                    return Ok(Looked::Step(Step::Done(self.served_old(core, old))));
+                }
                 Turn::Lead(lead) => lead,
             };
             let grant = if reachable {
@@ -168,10 +174,7 @@ impl Call<'_> {
                         }
                     }
                     Err(error) => {
-                        self.failed(&error);
-                        if self.site.options.on_error_fail {
-                            return Err(error);
-                        }
+                        self.failing(error)?;
                         None
                     }
                 }
@@ -184,13 +187,6 @@ impl Call<'_> {
         }
     }
 
-    /// Counts a call that cannot trust the backend, since an invalidation of this process has not reached it.
-    fn untrusted(&self) -> Result<(), Error> {
-        let error = super::write::undelivered();
-        self.failed(&error);
-        if self.site.options.on_error_fail { Err(error) } else { Ok(()) }
-    }
-
     /// What a look-up found, if it may be served, counted.
     pub(super) fn served<S: Cached>(
         &self,
@@ -200,18 +196,34 @@ impl Call<'_> {
         seen: Option<&Seen>,
         shape: S,
     ) -> Option<S::Ret> {
+        let mut slides = Vec::new();
+        let ret = self.served_sliding(core, shared, want, seen, shape, &mut slides);
+        shared.slide(slides);
+        ret
+    }
+
+    /// [`served`](Self::served), with what is to be sent to extend its life.
+    pub(super) fn served_sliding<S: Cached>(
+        &self,
+        core: &Core,
+        shared: &Shared,
+        want: &mut Want,
+        seen: Option<&Seen>,
+        shape: S,
+        slides: &mut Vec<Op>,
+    ) -> Option<S::Ret> {
         let seen = seen?;
         let stored = self.decode(shared, want, seen, shape)?;
         self.copy(core, want, seen, &stored);
         let ret = shape.revive(stored)?;
         if self.site.options.sliding {
-            self.slide_shared(core, shared, want, None);
+            slides.extend(self.slides_of(core, shared, want, None));
         }
         self.count_hit(core, shared, want);
         Some(ret)
     }
 
-    fn count_hit(&self, core: &Core, shared: &Shared, want: &Want) {
+    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, want: &Want) {
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
             shared.notes.touch(&want.name.entry, core.now());
@@ -219,7 +231,7 @@ impl Call<'_> {
     }
 
     /// The value that a look-up found, however old.
-    fn aged<S: Cached>(
+    pub(super) fn aged<S: Cached>(
         &self,
         core: &Core,
         shared: &Shared,
@@ -249,43 +261,62 @@ impl Call<'_> {
         ages.freshness(age, life, Duration::from_micros(cost), rand::random())
     }
 
-    /// The right to refresh an entry in the background; `None`: it has been refreshed, or somebody does, or it cannot be.
-    pub(crate) async fn granted_refresh<S: Cached>(
+    /// The right to refresh entries in the background; `None`: it has been refreshed, or somebody does, or it cannot be.
+    pub(crate) async fn granted_refreshes<S: Cached>(
         &self,
         shared: &Arc<Shared>,
-        mut want: Want,
+        mut wants: Vec<Want>,
         shape: S,
-    ) -> Option<Grant> {
-        let core = self.core()?;
-        if !shared.is_trusted() {
-            return None;
+    ) -> Vec<Option<Grant>> {
+        let mut grants: Vec<Option<Grant>> = wants.iter().map(|_| None).collect();
+        let Some(core) = self.core().filter(|_| shared.is_trusted()) else { return grants };
+        wants.iter_mut().for_each(|want| want.aged = true);
+        let looked = match shared.look(&wants, wall_ms()).await {
+            Ok(looked) => looked,
+            Err(error) => {
+                self.failed(&error);
+                return grants;
+            }
+        };
+        let (mut old, mut places, mut before) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, (mut want, seen)) in wants.into_iter().zip(looked).enumerate() {
+            let found = self.aged(core, shared, &mut want, &seen, shape);
+            if found.is_some_and(|found| found.freshness == Freshness::Fresh) {
+                continue;
+            }
+            want.learn(shared, &seen);
+            want.aged = false;
+            old.push(want);
+            places.push(place);
+            before.push(seen);
         }
-        want.aged = true;
-        let looked = shared.look(std::slice::from_ref(&want), wall_ms()).await;
-        let seen = looked.map_err(|error| self.failed(&error)).ok()?.pop()?;
-        let found = self.aged(core, shared, &mut want, &seen, shape);
-        if found.is_some_and(|found| found.freshness == Freshness::Fresh) {
-            return None;
+        if old.is_empty() {
+            return grants;
         }
-        want.learn(shared, &seen);
-        want.aged = false;
-        let acquired = shared.acquire(std::slice::from_ref(&want), self.site.options.lock_ttl, false).await;
-        let acquired = acquired.map_err(|error| self.failed(&error)).ok()?.pop()?;
-        // Who holds the lease refreshes it, or has just done so.
-        let is_same = acquired.seen.envelope == seen.envelope;
-        (acquired.hold.is_some() && is_same && !acquired.is_fenced())
-            .then(|| self.grant(shared, &want, acquired, false))
+        match shared.acquire(&old, self.site.options.lock_ttl, false).await {
+            Ok(acquired) => {
+                for (((place, want), before), acquired) in places.into_iter().zip(&old).zip(&before).zip(acquired) {
+                    // Who holds the lease refreshes it, or has just done so.
+                    let is_same = acquired.seen.envelope == before.envelope;
+                    if acquired.hold.is_some() && is_same && !acquired.is_fenced() {
+                        grants[place] = Some(self.grant(shared, want, acquired, false));
+                    }
+                }
+            }
+            Err(error) => self.failed(&error),
+        }
+        grants
     }
 
-    /// A hit extends the life by the ttl, in the background: nobody waits for it. A ttl that is known only from a load is not
+    /// A hit extends the life by the ttl: what is to be sent, if it is worth it. A ttl that is known only from a load is not
     /// known here, and such an entry does not slide.
-    fn slide_shared(&self, core: &Core, shared: &Shared, want: &Want, aged: Option<&Seen>) {
+    pub(super) fn slides_of(&self, core: &Core, shared: &Shared, want: &Want, aged: Option<&Seen>) -> Vec<Op> {
         let options = &self.site.options;
         let ttl = if options.dynamic_life { None } else { lifetime(core, options.life, Jitter::None).flatten() };
-        let Some(ttl) = ttl else { return };
+        let Some(ttl) = ttl else { return Vec::new() };
         let now = core.now();
         if !shared.notes.slides(&want.name.entry, now, (ttl / 64).as_nanos() as u64) {
-            return;
+            return Vec::new();
         }
         let names = [&want.name.entry, &want.name.side].map(Arc::clone);
         let window = self.site.options.ages.window();
@@ -296,10 +327,7 @@ impl Call<'_> {
         };
         let of_use = ttl.saturating_add(window);
         ops.extend(want.cells().map(|cell| Op::Extend(Arc::clone(cell), Some(of_use))));
-        let store = Arc::clone(&shared.store);
-        shared.spawn(async move {
-            let _ = store.run(ops).await;
-        });
+        ops
     }
 
     /// Gives another life to an entry that is of use after it, which its bytes tell; `None`: it is not one.
@@ -377,7 +405,7 @@ impl Call<'_> {
                 patience.grace();
                 Turn::Again
             }
-            Waited::Landed(Landing::Nothing) => Turn::Again,
+            Waited::Landed(Landing::Nothing) => Turn::Nothing,
             Waited::OutOfTime => Turn::Alone,
         }
     }

@@ -1,46 +1,23 @@
-//! Batch reading (`each(id in ids)`): one entry per element, the body runs once with the missing elements only.
-//!
-//! The elements' flights are taken in the order of their keys, waiting for each that somebody else leads. Batches
-//! therefore cannot wait for one another in a circle, and no element is loaded twice.
+//! Running a batch's body with the missing elements, storing and sharing what it returned, and putting the answer together.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use super::call::Call;
-use super::load::{self, Fill, Load, Share, Stopwatch};
-use super::read::{Mode, Patience, Step};
-use super::shared::fill::{Ending, Fill as SharedFill};
-use super::shared::{Shared, renewing};
-use super::sink::{Early, Tags, Texts};
+use super::{By, Slot, ValueOf};
 use crate::cell::CellSet;
+use crate::engine::call::Call;
+use crate::engine::load::{self, Fill, Share, Stopwatch};
+use crate::engine::shared::fill::{Ending, Fill as SharedFill};
+use crate::engine::shared::renewing;
+use crate::engine::sink::{Tags, Texts};
 use crate::error::Error;
 use crate::flight::{self, Base, Landing, Lead, Snapshot};
-use crate::key::KeyWriter;
 use crate::policy::Lifetime;
 use crate::record::Stored;
 use crate::report;
 use crate::shape::{BatchCached, Cached, Collection};
 use crate::tags::Watch;
-
-/// Says of a list's element which it is.
-type By<'a, V, K> = Box<dyn Fn(&V) -> K + Send + Sync + 'a>;
-
-/// What is known of one element.
-enum Slot<V> {
-    Found(Arc<V>),
-    Absent,
-    /// To be loaded; with a lead it is stored and shared.
-    Missing(Box<Leading>),
-}
-
-/// The right to load an element.
-pub(crate) struct Leading {
-    pub(super) lead: Option<Lead>,
-    pub(super) template: u64,
-    pub(super) early: Early,
-    pub(super) share: Option<Share>,
-}
 
 /// A batch call.
 ///
@@ -54,7 +31,7 @@ pub struct Batch<'a, S: BatchCached, K> {
     asked: Vec<K>,
     /// Each element once, with the place of its slot.
     unique: Vec<K>,
-    slots: Vec<Slot<<S::One as Cached>::Value>>,
+    slots: Vec<Slot<ValueOf<S>>>,
     /// Indices into `unique` of what the body is asked for.
     missing: Vec<usize>,
     by: Option<By<'a, S::Out, K>>,
@@ -86,6 +63,7 @@ struct Led {
     template: u64,
     cells: CellSet,
     share: Option<Share>,
+    has_old: bool,
 }
 
 impl<S: BatchCached, K> std::fmt::Debug for Batch<'_, S, K> {
@@ -97,84 +75,42 @@ impl<S: BatchCached, K> std::fmt::Debug for Batch<'_, S, K> {
     }
 }
 
-impl<'c> Call<'c> {
-    /// Looks up what is there already. `render` writes an element's key, `say` what is known of it before its load: both
-    /// are done with before anything awaits.
-    pub fn batch<S, K>(
-        &'c self,
-        mode: Mode,
+/// What became of the elements of a batch that is a part of a call.
+pub struct Ended<S: BatchCached>(pub(super) End<S>);
+
+pub(super) enum End<S: BatchCached> {
+    /// The body ran past the cache, and returned this.
+    Past(S::Ret),
+    /// The cache cannot be used, and the function is to fail then.
+    Unusable(Error),
+    /// Each element's slot, in the order of the elements, and what the body returned if it failed.
+    Cached { slots: Vec<Slot<ValueOf<S>>>, failed: Option<S::Ret> },
+}
+
+impl<S: BatchCached> Ended<S> {
+    /// Of a body that ran past the cache.
+    pub fn past(ret: S::Ret) -> Self {
+        Self(End::Past(ret))
+    }
+
+    pub(super) fn unusable(error: Error) -> Self {
+        Self(End::Unusable(error))
+    }
+}
+
+impl<'a, S: BatchCached, K> Batch<'a, S, K> {
+    /// Those of `unique` that are missing are to be loaded.
+    pub(super) fn new(
+        call: &'a Call<'a>,
         shape: S,
         asked: Vec<K>,
-        render: impl Fn(&mut KeyWriter, &K),
-        say: impl Fn(&mut Early, &K),
-    ) -> Asked<'c, S, K>
-    where
-        S: BatchCached,
-        K: Clone + Eq + Hash,
-    {
-        let mut seen = HashSet::new();
-        let unique: Vec<K> = asked.iter().filter(|id| seen.insert((*id).clone())).cloned().collect();
-        drop(seen);
-        let mut slots = Vec::with_capacity(unique.len());
-        let mut wanted = Vec::new();
-        for (index, id) in unique.iter().enumerate() {
-            match self.hit(mode, shape.one(), |writer| render(writer, id)) {
-                Ok(ret) => slots.push(Some(Slot::of(shape, ret))),
-                Err(key) => {
-                    let mut early = self.early();
-                    say(&mut early, id);
-                    wanted.push(Wanted { index, key, early });
-                    slots.push(None);
-                }
-            }
-        }
-        wanted.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
-        Asked { call: self, mode, shape, asked, unique, slots, wanted }
-    }
-}
-
-/// A batch call whose missing elements have not been waited for.
-pub struct Asked<'a, S: BatchCached, K> {
-    call: &'a Call<'a>,
-    mode: Mode,
-    shape: S,
-    asked: Vec<K>,
-    unique: Vec<K>,
-    slots: Vec<Option<Slot<<S::One as Cached>::Value>>>,
-    /// In the order of their keys.
-    wanted: Vec<Wanted>,
-}
-
-/// An element that was not found at once.
-pub(crate) struct Wanted {
-    pub(super) index: usize,
-    pub(super) key: KeyWriter,
-    pub(super) early: Early,
-}
-
-impl<'a, S: BatchCached, K> Asked<'a, S, K> {
-    /// Takes or waits for the flights of the elements that are missing.
-    pub async fn look_up(self) -> Batch<'a, S, K> {
-        let began = self.call.core().filter(|_| self.mode == Mode::Refresh).map(|core| core.now());
-        if let Some(shared) = self.call.shared() {
-            return self.look_up_shared(shared).await;
-        }
-        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
-        let mut missing = Vec::new();
-        let mut patience = Patience::new(call.site.options.wait);
-        for Wanted { index, key, early } in wanted {
-            let step = call.miss_within(mode, &key, early, shape.one(), &mut patience).await;
-            slots[index] = Some(match step {
-                Step::Done(ret) => Slot::of(shape, ret),
-                Step::Load(load) => {
-                    missing.push(index);
-                    Slot::Missing(Box::new(load.into_leading()))
-                }
-            });
-        }
-        missing.sort_unstable();
-        let slots = slots.into_iter().flatten().collect();
-        Batch {
+        unique: Vec<K>,
+        slots: Vec<Slot<ValueOf<S>>>,
+        refreshes: Option<u64>,
+    ) -> Self {
+        let is_missing = |(index, slot): (usize, &Slot<_>)| matches!(slot, Slot::Missing(_)).then_some(index);
+        let missing = slots.iter().enumerate().filter_map(is_missing).collect();
+        Self {
             call,
             shape,
             asked,
@@ -185,64 +121,13 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
             life: None,
             loaded: None,
             landing: Vec::new(),
-            refreshes: began,
+            refreshes,
         }
     }
 
-    async fn look_up_shared(self, shared: &Arc<Shared>) -> Batch<'a, S, K> {
-        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
-        let mut missing = Vec::new();
-        for (index, found) in call.batch_shared(shared, mode, shape.one(), wanted).await {
-            slots[index] = Some(match found {
-                Ok(ret) => Slot::of(shape, ret),
-                Err(leading) => {
-                    missing.push(index);
-                    Slot::Missing(Box::new(leading))
-                }
-            });
-        }
-        missing.sort_unstable();
-        let slots = slots.into_iter().flatten().collect();
-        Batch {
-            call,
-            shape,
-            asked,
-            unique,
-            slots,
-            missing,
-            by: None,
-            life: None,
-            loaded: None,
-            landing: Vec::new(),
-            refreshes: None,
-        }
-    }
-
-    /// [`look_up`](Self::look_up), which fails where the cache cannot be used (`on_error = fail`).
-    ///
-    /// # Errors
-    ///
-    /// The cache cannot be used; the body has not run.
-    pub async fn look_up_or_fail(self) -> Result<Batch<'a, S, K>, Error> {
-        match self.call.failure() {
-            Some(error) => {
-                self.call.degraded();
-                Err(error)
-            }
-            None => Ok(self.look_up().await),
-        }
-    }
-}
-
-impl<V> Slot<V> {
-    fn of<S: BatchCached>(shape: S, ret: <S::One as Cached>::Ret) -> Self
-    where
-        S::One: Cached<Value = V>,
-    {
-        match shape.one().split(ret) {
-            crate::shape::Split::Some(value) => Self::Found(value),
-            _ => Self::Absent,
-        }
+    /// Ends with what the body returned where it failed.
+    pub fn failed(self, failed: S::Ret) -> Ended<S> {
+        Ended(End::Cached { slots: self.slots, failed: Some(failed) })
     }
 }
 
@@ -287,7 +172,7 @@ where
         for index in &self.missing {
             let Slot::Missing(leading) = &mut self.slots[*index] else { continue };
             let (Some(lead), Some(core)) = (leading.lead.take(), core) else { continue };
-            let (share, template) = (leading.share.take(), leading.template);
+            let (share, template, has_old) = (leading.share.take(), leading.template, leading.has_old);
             let mut cells = CellSet::default();
             match &share {
                 Some(share) => {
@@ -299,7 +184,7 @@ where
                     lead.depart(Snapshot { cells: cells.clone(), watch: watch.clone(), base: Base::Memory });
                 }
             }
-            leads.push(Led { index: *index, lead, template, cells, share });
+            leads.push(Led { index: *index, lead, template, cells, share, has_old });
         }
         let flights: Arc<[_]> = leads.iter().map(|led| Arc::clone(led.lead.flight())).collect();
         let stopwatch = Stopwatch::start(self.call);
@@ -311,6 +196,11 @@ where
             Err(failed) => {
                 if let Some(function) = self.call.function() {
                     function.counters.errors.increment();
+                }
+                // Before the leads are given back: whoever leads next is to know.
+                if let Some(core) = core {
+                    let old = leads.iter().filter(|led| led.has_old);
+                    old.for_each(|led| core.pauses.begin(led.lead.key()));
                 }
                 return Err(failed);
             }
@@ -351,7 +241,7 @@ where
     fn land(&mut self, say: impl Fn(&K, &<S::One as Cached>::Value, &mut Fill<'_>)) {
         let (Some(loaded), Some(core)) = (self.loaded.take(), self.call.core()) else { return };
         let options = &self.call.site.options;
-        for Led { index, lead, template, cells, share } in loaded.leads {
+        for Led { index, lead, template, cells, share, .. } in loaded.leads {
             let mut plan = load::Plan {
                 cells,
                 life: self.life,
@@ -416,29 +306,35 @@ where
     pub async fn finish(mut self) -> S::Ret {
         self.land(|_, _, _| {});
         self.land_shared().await;
-        let places: HashMap<&K, usize> = self.unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
-        let give = |id: &K| match places.get(id).map(|index| &self.slots[*index]) {
-            Some(Slot::Found(value)) => Some(self.shape.give(Arc::clone(value))),
-            _ => None,
-        };
-        let values = self.asked.iter().map(give).collect();
-        self.shape.ok(S::Collection::build(&self.asked, values))
+        collected(self.shape, &self.asked, &self.unique, &self.slots)
+    }
+
+    /// Every element by itself, for a batch that is a part of a call.
+    pub async fn ended(mut self) -> Ended<S> {
+        self.land(|_, _, _| {});
+        self.land_shared().await;
+        Ended(End::Cached { slots: self.slots, failed: None })
     }
 }
 
-impl<S: Cached> Load<'_, S> {
-    /// The lead alone, for a batch, which runs one body for many.
-    fn into_leading(self) -> Leading {
-        let (lead, template, early, share) = self.into_parts();
-        Leading { lead, template, early, share }
-    }
+/// The elements that were asked for, as the function returns them.
+pub(super) fn collected<S, K>(shape: S, asked: &[K], unique: &[K], slots: &[Slot<ValueOf<S>>]) -> S::Ret
+where
+    S: BatchCached,
+    K: Eq + Hash,
+    S::Collection: Collection<K, S::Out>,
+{
+    let places: HashMap<&K, usize> = unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
+    let give = |id: &K| match places.get(id).map(|index| &slots[*index]) {
+        Some(Slot::Found(value)) => Some(shape.give(Arc::clone(value))),
+        _ => None,
+    };
+    let values = asked.iter().map(give).collect();
+    shape.ok(S::Collection::build(asked, values))
 }
 
-impl<S: BatchCached, K> std::fmt::Debug for Asked<'_, S, K> {
+impl<S: BatchCached> std::fmt::Debug for Ended<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asked")
-            .field("site", &self.call.site)
-            .field("wanted", &self.wanted.len())
-            .finish_non_exhaustive()
+        f.write_str("Ended(..)")
     }
 }
