@@ -101,6 +101,8 @@ pub(crate) struct Options {
     pub(crate) sliding: bool,
     pub(crate) ages: Ages,
     pub(crate) soft_timeout: Option<Duration>,
+    /// How many of a million answered calls are checked against the source.
+    pub(crate) monitor_ppm: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) lock: bool,
     pub(crate) lock_ttl: Duration,
@@ -130,6 +132,7 @@ const DEFAULTS: Options = Options {
     sliding: false,
     ages: Ages::NONE,
     soft_timeout: None,
+    monitor_ppm: 0,
     timeout: None,
     lock: false,
     lock_ttl: Duration::from_secs(30),
@@ -278,6 +281,8 @@ impl Site {
         soft_timeout_ms(ms: u64) this => { this.options.soft_timeout = Some(Duration::from_millis(ms)); }
         /// `timeout`.
         timeout_ms(ms: u64) this => { this.options.timeout = Some(Duration::from_millis(ms)); }
+        /// `monitor`, in millionths of the calls.
+        monitor_ppm(ppm: u32) this => { this.options.monitor_ppm = ppm; }
         /// `version`.
         version(version: u32) this => { this.options.version = version; }
         /// `tenant = global`.

@@ -105,7 +105,11 @@ async fn keep(node: Weak<Node>, generation: u64) {
                 }
                 keeper.beat = alive_now();
             }
+            let suspected = suspect;
             let repaired = repair(&node, &mut suspect).await;
+            if suspected && !suspect {
+                backoff = BACKOFF.0;
+            }
             let used = node.used.swap(false, Ordering::Relaxed) || !node.wakes.is_empty();
             unused = if used { 0 } else { unused + 1 };
             match repaired {
@@ -198,11 +202,13 @@ async fn repair(node: &Node, suspect: &mut bool) -> Result<(), Error> {
     .await;
     asked.into_iter().collect::<Result<(), Error>>()?;
     let data = || old.iter().filter(|link| link.used_for == Use::Data);
-    if data().any(|link| link.is_alive() && link.has_served()) {
-        *suspect = false;
-    } else if node.silent.swap(false, Ordering::AcqRel) || Links::are_silent(data()) {
-        *suspect = true;
+    let silence = node.silence.lock().take().or_else(|| Links::silence(data()));
+    if let Some(silence) = silence {
+        *suspect = !silence.served;
         return Err(fault::late(&node.name()));
+    }
+    if data().any(|link| link.has_served()) {
+        *suspect = false;
     }
     let suspect = *suspect;
     let mut links: Vec<Arc<Link>> = old.into_iter().filter(|link| link.is_alive() || drop_link(node, link)).collect();

@@ -65,18 +65,27 @@ impl Links {
         sorted
     }
 
-    /// Whether none of these connections is left since commands on them were not answered.
-    pub(super) fn are_silent<'l>(mut data: impl Iterator<Item = &'l Arc<Link>>) -> bool {
-        let mut silent = false;
-        data.all(|link| {
+    /// How these connections ended: `None` where one is left, or where they were not given up for their silence.
+    pub(super) fn silence<'l>(mut data: impl Iterator<Item = &'l Arc<Link>>) -> Option<Silence> {
+        let (mut silent, mut served) = (false, false);
+        let ended = data.all(|link| {
             silent |= link.was_silent();
+            served |= link.has_served();
             !link.is_alive()
-        }) && silent
+        });
+        (ended && silent).then_some(Silence { served })
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.data.iter().chain(&self.ear).chain(&self.watch)
     }
+}
+
+/// All connections ended since callers were not answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silence {
+    /// Whether anybody was answered before.
+    pub(super) served: bool,
 }
 
 /// How a batch is sent.
@@ -112,8 +121,8 @@ pub(super) struct Node {
     pub(super) keeper: Mutex<Keeper>,
     /// Has the keeper look after the node now.
     pub(super) nudge: Arc<Notify>,
-    /// Whether its connections were found to have ended since callers were not answered. Taken by the keeper.
-    pub(super) silent: AtomicBool,
+    /// How its connections were found to have ended. Taken by the keeper.
+    pub(super) silence: Mutex<Option<Silence>>,
     /// Whether it was used since the keeper last looked.
     pub(super) used: AtomicBool,
     /// Whether somebody has listened.
@@ -150,7 +159,7 @@ impl Node {
             phase: watch::Sender::new(Phase::Idle),
             keeper: Mutex::default(),
             nudge: Arc::default(),
-            silent: AtomicBool::new(false),
+            silence: Mutex::default(),
             used: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             wakes: Arc::default(),
@@ -379,11 +388,14 @@ impl Node {
         self.phase.send_if_modified(|phase| {
             let next = match phase {
                 Phase::Idle => Phase::Connecting,
-                Phase::Up(links) if Links::are_silent(links.data.iter()) => {
-                    self.silent.store(true, Ordering::Release);
-                    Phase::Down(Arc::new(fault::late(&self.name())))
+                Phase::Up(links) if !links.data.iter().any(|link| link.is_alive()) => {
+                    let silence = Links::silence(links.data.iter());
+                    *self.silence.lock() = silence;
+                    match silence {
+                        Some(_) => Phase::Down(Arc::new(fault::late(&self.name()))),
+                        None => Phase::Connecting,
+                    }
                 }
-                Phase::Up(links) if !links.data.iter().any(|link| link.is_alive()) => Phase::Connecting,
                 _ => return false,
             };
             *phase = next;

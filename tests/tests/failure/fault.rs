@@ -39,7 +39,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new(fault: Fault) -> Self {
         let servers = match fault {
-            Fault::Denied => {
+            Fault::Denied | Fault::MayRead => {
                 let user = format!("cache on >word {RULES}");
                 Servers::One(Arc::new(Server::options().user(&user).start().await))
             }
@@ -76,7 +76,9 @@ impl World {
         match (&self.servers, through) {
             (Servers::Shared(proxies), Some(which)) => proxies[which].url(),
             (Servers::Shared(_), None) => fleet::server().await.url(),
-            (Servers::One(server), _) if self.fault == Fault::Denied => server.url_as("cache", "word"),
+            (Servers::One(server), _) if matches!(self.fault, Fault::Denied | Fault::MayRead) => {
+                server.url_as("cache", "word")
+            }
             (Servers::One(server), _) => server.url(),
             (Servers::Sentinel(sentinel), _) => sentinel.url(),
             (Servers::Cluster(cluster), _) => cluster.url(),
@@ -162,6 +164,7 @@ impl World {
     async fn break_server(&mut self, server: &Arc<Server>) {
         match self.fault {
             Fault::Denied => drop(server.command(&["ACL", "SETUSER", "cache", "-@all"]).await),
+            Fault::MayRead => drop(server.command(&["ACL", "SETUSER", "cache", "-eval", "-set", "-unlink"]).await),
             Fault::Full => {
                 server.command(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await;
                 server.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -187,7 +190,7 @@ impl World {
         match &self.servers {
             Servers::Shared(proxies) => proxies.iter().for_each(Proxy::heal),
             Servers::One(server) => match self.fault {
-                Fault::Denied => {
+                Fault::Denied | Fault::MayRead => {
                     let rules: Vec<&str> = ["ACL", "SETUSER", "cache"].into_iter().chain(RULES.split(' ')).collect();
                     server.command(&rules).await;
                 }

@@ -22,6 +22,7 @@ pub(crate) enum Fault {
     Gigabytes,
     Stalls,
     Denied,
+    MayRead,
     Loading,
     Full,
     ReadOnly,
@@ -217,9 +218,24 @@ pub(crate) const NETWORK: [Row; 12] = [
 ];
 
 /// Faults of one server.
-pub(crate) const SERVER: [Row; 6] = [
+pub(crate) const SERVER: [Row; 7] = [
     Row { fault: Fault::Loading, name: "`LOADING`", ..GONE },
     refusing(Fault::Denied, "`NOPERM` in mid-run", &[Fails(Denied)]),
+    Row {
+        fault: Fault::MayRead,
+        name: "`NOPERM` for what writes",
+        cold: &[Source],
+        lock: &[Source],
+        batch: &[Source],
+        strict: &[Fails(Denied)],
+        set: &[Fails(Denied)],
+        write: &[Kept],
+        recache: &[Kept],
+        fence: &[Kept],
+        strict_write: &[Fails(Denied)],
+        invalidate: &[Fails(Denied)],
+        ..USUAL
+    },
     Row {
         fault: Fault::Full,
         name: "`OOM`, `noeviction`",

@@ -118,12 +118,21 @@ impl Direct<'_> {
         key: &KeyWriter,
         handling: &Handling<V>,
     ) -> Result<Option<Arc<V>>, Error> {
-        let want = self.want(key);
-        let seen = self.look(&want).await?;
-        Ok(match self.call.decode_value(self.shared, &want, &seen, handling) {
+        Ok(match self.stored(key, handling).await? {
             Some(Stored::Some(value)) => value.downcast::<V>().ok(),
             _ => None,
         })
+    }
+
+    /// What is under a key: a value, or that there is none. Not counted.
+    pub(crate) async fn stored<V: Send + Sync + 'static>(
+        &self,
+        key: &KeyWriter,
+        handling: &Handling<V>,
+    ) -> Result<Option<Stored>, Error> {
+        let want = self.want(key);
+        let seen = self.look(&want).await?;
+        Ok(self.call.decode_value(self.shared, &want, &seen, handling))
     }
 
     pub(crate) async fn exists(&self, key: &KeyWriter) -> Result<bool, Error> {

@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// δ: how long a copy in the memory of any process may be served unheard of.
-    fn lease(&self) -> Duration {
+    pub(crate) fn lease(&self) -> Duration {
         self.lease
     }
 

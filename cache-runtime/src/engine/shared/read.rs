@@ -170,8 +170,8 @@ impl Call<'_> {
                 Turn::Again => continue,
                 Turn::Nothing => {
                     let old = old.lock().take();
-                    let Some(old) = old else { continue };
                     // One attempt is enough while there is something to serve.
+                    let Some(old) = old else { continue };
                     return Ok(Looked::Step(Step::Done(self.served_old(core, old))));
                 }
                 Turn::Lead(lead) => lead,
