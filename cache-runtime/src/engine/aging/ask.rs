@@ -219,7 +219,7 @@ impl Call<'_> {
     ) -> Result<Looked<'a, S>, Error> {
         let mut patience = Patience::new(self.site.options.wait);
         if let Some(shared) = self.shared() {
-            return Box::pin(self.look_shared(shared, mode, key, early, shape, &mut patience, old)).await;
+            return Box::pin(self.look_shared(shared, mode, key, early, shape, &mut patience, old, None)).await;
         }
         let mut next = self.next(mode, key, shape, &patience);
         loop {
