@@ -271,7 +271,9 @@ impl Captures {
         let (p, ty) = (cx.p(), super::generics::elided(&param.ty));
         self.before.extend(q!(let #kept = #p::own(&*#binding);));
         self.after.extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept);));
-        self.again.extend(q!(let #kept = #p::capture(&#kept);));
+        // Said as before, so that what cannot be owned is one mistake.
+        self.again
+            .extend(q!(let #binding: #ty = ::core::borrow::Borrow::borrow(&#kept); let #kept = #p::own(&*#binding);));
     }
 
     /// A parameter that is passed on under a name of the expansion.

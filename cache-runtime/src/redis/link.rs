@@ -148,18 +148,35 @@ impl Link {
     /// The answers to `commands`, sent together. An answer may be an error of the server.
     pub(super) async fn send(&self, commands: Vec<Cmd>, deadline: Nanos) -> Result<Vec<Value>, Error> {
         let answers = self.exchange(commands, deadline, &self.strikes).await?;
-        if !self.has_served() {
-            self.served.store(true, Ordering::Relaxed);
-        }
+        self.has_answered();
         Ok(answers)
     }
 
-    async fn exchange(&self, commands: Vec<Cmd>, deadline: Nanos, strikes: &AtomicU32) -> Result<Vec<Value>, Error> {
-        let mut connection = self.connection.clone();
-        if let [command] = &commands[..] {
-            let answer = within(deadline, connection.send_packed_command(command)).await;
-            return self.judge(answer, strikes).map(|value| vec![value]);
+    /// The answer to one command. It may be an error of the server.
+    pub(super) async fn send_one(&self, command: &Cmd, deadline: Nanos) -> Result<Value, Error> {
+        let answer = self.exchange_one(command, deadline, &self.strikes).await?;
+        self.has_answered();
+        Ok(answer)
+    }
+
+    /// Takes note that a caller's command was answered.
+    fn has_answered(&self) {
+        if !self.has_served() {
+            self.served.store(true, Ordering::Relaxed);
         }
+    }
+
+    async fn exchange_one(&self, command: &Cmd, deadline: Nanos, strikes: &AtomicU32) -> Result<Value, Error> {
+        let mut connection = self.connection.clone();
+        let answer = within(deadline, connection.send_packed_command(command)).await;
+        self.judge(answer, strikes)
+    }
+
+    async fn exchange(&self, commands: Vec<Cmd>, deadline: Nanos, strikes: &AtomicU32) -> Result<Vec<Value>, Error> {
+        if let [command] = &commands[..] {
+            return self.exchange_one(command, deadline, strikes).await.map(|value| vec![value]);
+        }
+        let mut connection = self.connection.clone();
         let count = commands.len();
         let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {

@@ -30,6 +30,15 @@ async fn briefly(cache: &cache_runtime::Cache, source: &Source) -> Result<u64, B
     source.load().await
 }
 
+/// An error that cannot be cloned, and so is not shared with those who wait.
+#[derive(Debug, PartialEq, Eq)]
+struct Unshared;
+
+#[cache_read(key = "unshared", cache = cache, ttl = "300ms", stale_if_error = "60s", skip(cache, source))]
+async fn unshared(cache: &cache_runtime::Cache, source: &Source) -> Result<u64, Unshared> {
+    source.load().await.map_err(|_| Unshared)
+}
+
 everywhere! {
     /// A3: from `early_ttl` on, a hit is served at once, and one refresh is begun.
     async fn a_hit_past_its_early_age_is_served_and_refreshed_once(on: &On) {
@@ -161,6 +170,23 @@ everywhere! {
         let callers: Vec<_> = (0..50).map(|_| {
             let (cache, source) = (cache.clone(), source.clone());
             tokio::spawn(async move { failing(&cache, &source).await })
+        }).collect();
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), Ok(0));
+        }
+        assert!(source.loads() <= 3, "{} loads", source.loads());
+    }
+
+    /// N8: so too where an error is not shared with those who wait.
+    async fn a_failing_source_is_not_stormed_by_those_who_wait(on: &On) {
+        let (cache, source) = (on.cache.clone(), on.source.clone());
+        assert_eq!(unshared(&cache, &source).await, Ok(0));
+        ms(350).await;
+        source.breaks(true);
+        source.slow(100);
+        let callers: Vec<_> = (0..50).map(|_| {
+            let (cache, source) = (cache.clone(), source.clone());
+            tokio::spawn(async move { unshared(&cache, &source).await })
         }).collect();
         for caller in callers {
             assert_eq!(caller.await.unwrap(), Ok(0));

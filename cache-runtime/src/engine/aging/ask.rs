@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::Old;
 use super::drive::{Drive, timed_out};
+use super::monitor::Check;
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -46,27 +47,33 @@ pub struct Loading<S: Cached> {
 
 /// A load without its call.
 pub struct Loader<S: Cached> {
-    shape: S,
-    template: u64,
-    early: Early,
-    lead: Option<Lead>,
-    how: How,
+    pub(super) shape: S,
+    pub(super) template: u64,
+    pub(super) early: Early,
+    pub(super) lead: Option<Lead>,
+    pub(super) how: How,
     /// Whether there is an old value, which an error must not replace.
-    has_old: bool,
+    pub(super) has_old: bool,
 }
 
 /// What is left to do before the body.
-enum How {
+pub(super) enum How {
     /// Nothing.
     Begin { refreshes: Option<Nanos>, share: Option<Share> },
     /// Look whether somebody else has refreshed it, or does.
-    Look(Box<Want>),
+    Look(Box<Want>, f64),
 }
 
 impl<S: Cached> Run<S> {
     /// Who drives, and what.
     pub fn split(self) -> (Drive<S>, Loading<S>) {
         (self.drive, self.loading)
+    }
+
+    /// The load is only compared with the old value, which is returned.
+    pub(super) fn checked(mut self, check: Check<S::Value>) -> Self {
+        self.drive = self.drive.checked(check);
+        self
     }
 }
 
@@ -90,12 +97,12 @@ impl<S: Cached> Loader<S> {
             (How::Begin { share: Some(share), .. }, Some(lead)) => {
                 Load::shared(at, shape, lead, template, early, share)
             }
-            (How::Look(want), Some(lead)) => {
+            (How::Look(want, chance), Some(lead)) => {
                 let shared = at.shared()?;
-                let grant = at.granted_refreshes(shared, vec![*want], shape).await.pop()??;
+                let grant = at.granted_refreshes(shared, vec![(*want, chance)], shape).await.pop()??;
                 Load::shared(at, shape, lead, template, early, Share::of(grant))
             }
-            (How::Begin { .. } | How::Look(_), None) => return None,
+            (How::Begin { .. } | How::Look(..), None) => return None,
         };
         load.keeps_old = has_old;
         Some(load)
@@ -212,7 +219,7 @@ impl Call<'_> {
     ) -> Result<Looked<'a, S>, Error> {
         let mut patience = Patience::new(self.site.options.wait);
         if let Some(shared) = self.shared() {
-            return Box::pin(self.look_shared(shared, mode, key, early, shape, &mut patience, old)).await;
+            return Box::pin(self.look_shared(shared, mode, key, early, shape, &mut patience, old, None)).await;
         }
         let mut next = self.next(mode, key, shape, &patience);
         loop {
@@ -233,7 +240,7 @@ impl Call<'_> {
         }
     }
 
-    fn run<S: Cached>(
+    pub(super) fn run<S: Cached>(
         &self,
         key: &[u8],
         old: Option<Old<S::Ret>>,
@@ -274,7 +281,7 @@ impl Call<'_> {
         };
         self.site.value.get_or_init(std::any::type_name::<S::Value>);
         let how = match want {
-            Some(want) => How::Look(Box::new(want)),
+            Some(want) => How::Look(Box::new(want), old.chance),
             None => How::Begin { refreshes: None, share: None },
         };
         let loader = Loader { shape, template: key.template(), early, lead: Some(lead), how, has_old: true };
@@ -346,7 +353,8 @@ impl Call<'_> {
         let age = Duration::from_nanos(now.saturating_sub(record.created));
         let is_error = matches!(record.value, crate::record::Stored::Err(_));
         let cost = Duration::from_nanos(record.cost);
-        let freshness = self.site.options.ages.freshness(age, life, cost, rand::random())?;
+        let chance = rand::random();
+        let freshness = self.site.options.ages.freshness(age, life, cost, chance)?;
         if freshness != Freshness::Fresh && is_error {
             return None;
         }
@@ -358,7 +366,7 @@ impl Call<'_> {
         if self.site.options.sliding && freshness.is_within_life() {
             self.slide(core, &record, now);
         }
-        Some(Old { ret, freshness })
+        Some(Old { ret, freshness, chance })
     }
 }
 

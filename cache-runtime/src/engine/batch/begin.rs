@@ -32,7 +32,7 @@ pub(super) enum How {
     /// which `answered` when it was looked for them.
     Load { mode: Mode, wanted: Vec<Wanted>, wants: Vec<Want>, answered: bool, refreshes: Option<Nanos> },
     /// Look whether somebody else has refreshed them, or does.
-    Refresh(Vec<(Lead, Early, u64, Option<Want>)>),
+    Refresh(Vec<(Lead, Early, u64, Option<(Want, f64)>)>),
 }
 
 impl<S: BatchCached, K> BatchLoading<S, K> {

@@ -101,11 +101,21 @@ pub(crate) struct Wanted {
     pub(super) index: usize,
     pub(super) key: KeyWriter,
     pub(super) early: Early,
-    /// Whether there is an old value to serve where its load fails: one attempt is enough then.
+    /// Whether there is an old value to serve where its load fails.
     pub(super) has_old: bool,
     /// Whether another element of the call meets it on one key (`<name:lower>`), and is to be stored there. Waiting for that
     /// one's load would be waiting for itself.
     pub(super) is_twin: bool,
+}
+
+impl Wanted {
+    /// Brings elements into the order of their keys, and says which are twins.
+    pub(crate) fn order(all: &mut [Self]) {
+        all.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        for index in 1..all.len() {
+            all[index].is_twin = all[index].key.as_bytes() == all[index - 1].key.as_bytes();
+        }
+    }
 }
 
 impl Call<'_> {
@@ -120,7 +130,7 @@ pub(crate) enum Became<R> {
     /// Somebody else has loaded it.
     Done(R),
     Lead(Leading),
-    /// Who led has failed, and there is an old value.
+    /// Who led has failed, and there is an old value: one attempt is enough then.
     Left,
 }
 

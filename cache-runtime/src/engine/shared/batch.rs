@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::glance::GlancedBatch;
 use super::grant::Acquired;
 use super::look::Want;
 use super::read::{Turn, woken};
@@ -50,13 +51,23 @@ impl Call<'_> {
         if !reachable {
             self.failing(super::write::undelivered())?;
         }
+        let mut found = Vec::with_capacity(wanted.len());
+        let GlancedBatch { served, others: wanted, seen: first } =
+            Box::pin(self.glance_batch(shared, mode, wanted, shape)).await;
+        found.extend(served.into_iter().map(|(index, ret)| (index, Became::Done(ret))));
+        if wanted.is_empty() {
+            return Ok(found);
+        }
         let mut wants: Vec<Want> =
             wanted.iter().map(|wanted| Want::of(shared, self, &wanted.key, &wanted.early)).collect();
-        let mut found = Vec::with_capacity(wanted.len());
         let mut missing = Vec::new();
         let mut seen = Vec::new();
         if reachable && mode == Mode::Read {
-            match shared.look(&wants, wall_ms()).await {
+            let looked = match first {
+                Some(first) => shared.look_on(&wants, first, wall_ms()).await,
+                None => shared.look(&wants, wall_ms()).await,
+            };
+            match looked {
                 Ok(looked) => seen = looked,
                 Err(error) => {
                     reachable = false;
@@ -101,12 +112,12 @@ impl Call<'_> {
         let mut slides = Vec::new();
         let mut found = Vec::with_capacity(wants.len());
         for (want, seen) in wants.iter_mut().zip(looked?) {
-            let old = self.aged(core, shared, want, &seen, shape);
+            let old = self.aged(core, shared, want, &seen, shape, rand::random());
             if old.as_ref().is_some_and(|old| old.freshness.is_within_life()) && self.site.options.sliding {
                 slides.extend(self.slides_of(core, shared, want, Some(&seen)));
             }
             if old.as_ref().is_some_and(|old| old.freshness == Freshness::Fresh) {
-                self.count_hit(core, shared, want);
+                self.count_hit(core, shared, &want.name.entry, core.now());
             }
             want.learn(shared, &seen);
             want.aged = false;
@@ -149,8 +160,7 @@ impl Call<'_> {
                 Turn::Done(ret) => found.push((wanted.index, Became::Done(ret))),
                 Turn::Lead(_) if self.is_left(&wanted) => found.push((wanted.index, Became::Left)),
                 Turn::Lead(lead) => led.push(Led { wanted, want, lead }),
-                Turn::Nothing => found.push((wanted.index, Became::Left)),
-                Turn::Alone | Turn::Again => found.push(alone(wanted)),
+                Turn::Alone | Turn::Again | Turn::Nothing => found.push(alone(wanted)),
             }
         }
         if led.is_empty() {
@@ -210,10 +220,6 @@ impl Call<'_> {
         loop {
             let turn = self.turn(core, shared, mode, &wanted.key, shape, reachable, patience).await;
             let (Turn::Again | Turn::Nothing) = turn else { return turn };
-            if wanted.has_old && matches!(turn, Turn::Nothing) {
-                // One attempt is enough while there is something to serve.
-                return turn;
-            }
             if reachable
                 && let Ok(seen) = shared.look(std::slice::from_ref(want), wall_ms()).await
                 && let Some(ret) = self.served(core, shared, want, seen.first(), shape)

@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::Shared;
 use super::fill::lifetime;
+use super::glance::Glanced;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
-use crate::clock::{after, alive_now, wall_ms};
+use crate::clock::{Nanos, after, alive_now, wall_ms};
 use crate::engine::aging::Old;
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -74,13 +75,22 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
     ) -> Result<Step<'_, S>, Error> {
-        match self.look_shared(shared, mode, key, early, shape, patience, &Mutex::new(None)).await? {
+        // Almost every call ends here, so what follows is not a part of this future but of another.
+        let first = match self.glance_shared(shared, mode, key, &early, shape).await {
+            Glanced::Served(ret) => return Ok(Step::Done(ret)),
+            Glanced::Seen(seen) => Some(seen),
+            Glanced::Nothing => None,
+        };
+        let old = Mutex::new(None);
+        let looked = Box::pin(self.look_shared(shared, mode, key, early, shape, patience, &old, first)).await?;
+        match looked {
             Looked::Step(step) => Ok(step),
             Looked::Refresh(_, early) => Ok(self.load(shape, key, early, Leading::ALONE)),
         }
     }
 
-    /// [`miss_shared`](Self::miss_shared) of a function that may be served an `old` value.
+    /// [`miss_shared`](Self::miss_shared) of a function that may be served an `old` value. `first` is what was found there,
+    /// where somebody has looked already.
     #[allow(clippy::too_many_arguments, reason = "a miss knows all of this and nothing of it belongs together")]
     pub(crate) async fn look_shared<S: Cached>(
         &self,
@@ -91,6 +101,7 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
         old: &Mutex<Option<Old<S::Ret>>>,
+        mut first: Option<Result<Seen, Error>>,
     ) -> Result<Looked<'_, S>, Error> {
         let Some(core) = self.cacheable(shape) else {
             return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE)));
@@ -105,9 +116,17 @@ impl Call<'_> {
                 // An invalidation of this process has not reached it.
                 self.failing(super::write::undelivered())?;
             } else if mode == Mode::Read {
-                match shared.look(std::slice::from_ref(&want), wall_ms()).await {
+                let looked = match first.take() {
+                    Some(seen) => {
+                        shared.look_on(std::slice::from_ref(&want), seen.map(|seen| vec![seen]), wall_ms()).await
+                    }
+                    None => shared.look(std::slice::from_ref(&want), wall_ms()).await,
+                };
+                match looked {
                     Ok(seen) if want.aged => {
-                        let found = seen.first().and_then(|seen| self.aged(core, shared, &mut want, seen, shape));
+                        let found = seen
+                            .first()
+                            .and_then(|seen| self.aged(core, shared, &mut want, seen, shape, rand::random()));
                         if found.as_ref().is_some_and(|found| found.freshness.is_within_life())
                             && let Some(seen) = seen.first().filter(|_| self.site.options.sliding)
                         {
@@ -115,7 +134,7 @@ impl Call<'_> {
                         }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
-                                self.count_hit(core, shared, &want);
+                                self.count_hit(core, shared, &want.name.entry, core.now());
                                 return Ok(Looked::Step(Step::Done(found.ret)));
                             }
                             Some(found) => {
@@ -153,8 +172,8 @@ impl Call<'_> {
                 Turn::Again => continue,
                 Turn::Nothing => {
                     let old = old.lock().take();
-                    let Some(old) = old else { continue };
                     // One attempt is enough while there is something to serve.
+                    let Some(old) = old else { continue };
                     return Ok(Looked::Step(Step::Done(self.served_old(core, old))));
                 }
                 Turn::Lead(lead) => lead,
@@ -219,18 +238,19 @@ impl Call<'_> {
         if self.site.options.sliding {
             slides.extend(self.slides_of(core, shared, want, None));
         }
-        self.count_hit(core, shared, want);
+        self.count_hit(core, shared, &want.name.entry, core.now());
         Some(ret)
     }
 
-    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, want: &Want) {
+    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos) {
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
-            shared.notes.touch(&want.name.entry, core.now());
+            shared.notes.touch(entry, now);
         }
     }
 
     /// The value that a look-up found, however old.
+    #[allow(clippy::too_many_arguments, reason = "what was asked for, what was found, and how it is judged")]
     pub(super) fn aged<S: Cached>(
         &self,
         core: &Core,
@@ -238,11 +258,12 @@ impl Call<'_> {
         want: &mut Want,
         seen: &Seen,
         shape: S,
+        chance: f64,
     ) -> Option<Old<S::Ret>> {
         let stored = self.decode(shared, want, seen, shape)?;
-        let freshness = self.freshness(want, seen)?;
+        let freshness = self.freshness(want, seen, chance)?;
         self.copy(core, want, seen, &stored);
-        Some(Old { ret: shape.revive(stored)?, freshness })
+        Some(Old { ret: shape.revive(stored)?, freshness, chance })
     }
 
     /// How long an entry is fresh, if it is of use after that.
@@ -252,22 +273,24 @@ impl Call<'_> {
     }
 
     /// How fresh an entry is. Its age is told by how long the server keeps it: clocks differ.
-    fn freshness(&self, want: &Want, seen: &Seen) -> Option<Freshness> {
+    fn freshness(&self, want: &Want, seen: &Seen, chance: f64) -> Option<Freshness> {
         let Some(life) = self.life_of(want, seen) else { return Some(Freshness::Fresh) };
         let ages = &self.site.options.ages;
         let Some(left) = seen.left? else { return Some(Freshness::Fresh) };
         let age = (life + ages.window()).saturating_sub(left);
         let cost = seen.parse(want).and_then(Result::ok).map_or(0, |envelope| envelope.head.cost_us);
-        ages.freshness(age, life, Duration::from_micros(cost), rand::random())
+        ages.freshness(age, life, Duration::from_micros(cost), chance)
     }
 
-    /// The right to refresh entries in the background; `None`: it has been refreshed, or somebody does, or it cannot be.
+    /// The right to refresh entries in the background; `None`: it has been refreshed, or somebody does, or it cannot be. With
+    /// each, the chance by which it is to be refreshed.
     pub(crate) async fn granted_refreshes<S: Cached>(
         &self,
         shared: &Arc<Shared>,
-        mut wants: Vec<Want>,
+        wants: Vec<(Want, f64)>,
         shape: S,
     ) -> Vec<Option<Grant>> {
+        let (mut wants, chances): (Vec<Want>, Vec<f64>) = wants.into_iter().unzip();
         let mut grants: Vec<Option<Grant>> = wants.iter().map(|_| None).collect();
         let Some(core) = self.core().filter(|_| shared.is_trusted()) else { return grants };
         wants.iter_mut().for_each(|want| want.aged = true);
@@ -279,8 +302,8 @@ impl Call<'_> {
             }
         };
         let (mut old, mut places, mut before) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (mut want, seen)) in wants.into_iter().zip(looked).enumerate() {
-            let found = self.aged(core, shared, &mut want, &seen, shape);
+        for (place, ((mut want, chance), seen)) in wants.into_iter().zip(chances).zip(looked).enumerate() {
+            let found = self.aged(core, shared, &mut want, &seen, shape, chance);
             if found.is_some_and(|found| found.freshness == Freshness::Fresh) {
                 continue;
             }
@@ -342,7 +365,7 @@ impl Call<'_> {
         let envelope = seen.parse(want)?.ok().filter(|envelope| envelope.head.expires_ms > 0)?;
         let span = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = ttl.map_or(0, |ttl| wall_ms().saturating_add(span(ttl)));
-        let image = crate::codec::relive(&shared.wire(self.site, &want.name), &envelope, expires_ms).ok()?;
+        let image = crate::codec::relive(&shared.wire(self.site, &want.name.entry), &envelope, expires_ms).ok()?;
         let life = ttl.map_or(Life::Forever, |ttl| Life::For(ttl.saturating_add(window)));
         Some(super::direct::replace(want, Some(seen), Some(image), life, false))
     }
