@@ -51,6 +51,7 @@ use proc_macro::TokenStream;
 /// | `soft_timeout`, `timeout` | after this, return the old value and let the load go on; give it up | off |
 /// | `refresh` | a hit extends the life by `ttl` | `false` |
 /// | `jitter` | spread of the ttl | `"0%"` |
+/// | `monitor` | the share of hits that is compared with the source in the background | off |
 /// | `ttl_none`, `ttl_err` | how long a `None` or an `Err` is kept | like a value; never |
 /// | `cache_if`, `unless` | closures over the value that decide whether it is stored | stored |
 /// | `bypass` | an expression; where true, the function is called and nothing else happens | `false` |

@@ -32,6 +32,8 @@ pub(crate) struct Read {
     pub(crate) fails_first: bool,
     /// Whether values are refreshed before they expire or served after, and where loads then run.
     pub(crate) aging: Aging,
+    /// Whether calls that were answered from the cache may be checked against the source.
+    pub(crate) monitored: bool,
     /// Whether errors are kept where entries are, which may be another process.
     pub(crate) keeps_errors: bool,
     /// What options ask of the return type: the runtime's evidence, and the option's place.

@@ -94,9 +94,29 @@ pub(crate) fn percent(text: &str) -> Option<Result<u64, String>> {
     })
 }
 
+/// "0.1%" in millionths. Zero is none.
+pub(crate) fn share_ppm(text: &str) -> Result<u64, String> {
+    let share = text.trim().strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    match share.map(|percent| percent * 10_000.0) {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 1 000 000")]
+        Some(ppm) if (1.0..=1_000_000.0).contains(&ppm) => Ok(ppm as u64),
+        _ => {
+            Err(format!("`{text}` is not a share of the calls\nhelp: write a percentage from \"0.0001%\" to \"100%\""))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{duration_ms, percent, size_bytes};
+    use super::{duration_ms, percent, share_ppm, size_bytes};
+
+    #[test]
+    fn shares() {
+        assert_eq!([share_ppm("100%"), share_ppm("1 %"), share_ppm("0.1%")], [Ok(1_000_000), Ok(10_000), Ok(1_000)]);
+        for wrong in ["", "1", "0%", "101%", "-1%", "NaN%", "0.00001%", "one%"] {
+            assert!(share_ppm(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn durations() {

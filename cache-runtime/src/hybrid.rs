@@ -24,7 +24,7 @@ use crate::cell::CellSet;
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::sabotage::{self, Mutation};
-use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
+use crate::store::{Answer, Cursor, Found, Listener, Name, Names, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
 use crate::sync::{AtomicU64, Ordering};
 use crate::tags::Cells;
 
@@ -187,6 +187,10 @@ impl SharedStore for Coherent {
             let _changing = Changing::of(&self.l1, &ops);
             self.store.run(ops).await
         })
+    }
+
+    fn get<'s>(&'s self, names: &'s Names) -> Answer<'s, Result<Vec<Option<Found>>, Error>> {
+        self.store.get(names)
     }
 
     fn read(&self, ops: Vec<Op>) -> Answer<'_, (Vec<Result<Reply, Error>>, bool)> {

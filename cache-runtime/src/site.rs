@@ -77,9 +77,17 @@ pub struct Site {
     /// The path of an item inside of the function.
     here: Option<fn() -> &'static str>,
     /// Where the function is, for people and for generated keys; and its identity.
-    place: OnceLock<(String, u64)>,
+    place: OnceLock<Placed>,
     /// Calls that found no cache at all.
     pub(crate) past: AtomicU64,
+}
+
+/// Where a function is, in all the ways that are asked for.
+#[derive(Debug)]
+struct Placed {
+    text: String,
+    identity: u64,
+    cell: String,
 }
 
 /// What an attribute's options say, where they are constants.
@@ -93,6 +101,8 @@ pub(crate) struct Options {
     pub(crate) sliding: bool,
     pub(crate) ages: Ages,
     pub(crate) soft_timeout: Option<Duration>,
+    /// How many of a million answered calls are checked against the source.
+    pub(crate) monitor_ppm: u32,
     pub(crate) timeout: Option<Duration>,
     pub(crate) lock: bool,
     pub(crate) lock_ttl: Duration,
@@ -122,6 +132,7 @@ const DEFAULTS: Options = Options {
     sliding: false,
     ages: Ages::NONE,
     soft_timeout: None,
+    monitor_ppm: 0,
     timeout: None,
     lock: false,
     lock_ttl: Duration::from_secs(30),
@@ -270,6 +281,8 @@ impl Site {
         soft_timeout_ms(ms: u64) this => { this.options.soft_timeout = Some(Duration::from_millis(ms)); }
         /// `timeout`.
         timeout_ms(ms: u64) this => { this.options.timeout = Some(Duration::from_millis(ms)); }
+        /// `monitor`, in millionths of the calls.
+        monitor_ppm(ppm: u32) this => { this.options.monitor_ppm = ppm; }
         /// `version`.
         version(version: u32) this => { this.options.version = version; }
         /// `tenant = global`.
@@ -304,7 +317,7 @@ impl Site {
     /// functions of a program have the same, so it begins generated keys.
     #[inline]
     pub fn place(&self) -> &str {
-        &self.placed().0
+        &self.placed().text
     }
 
     /// [`place`](Self::place) as a path: `shop::users::Repo.find`.
@@ -313,11 +326,18 @@ impl Site {
         format!("{}::{inner}", self.module)
     }
 
-    fn placed(&self) -> &(String, u64) {
+    /// The function's name for its cell on a shared backend. Lines move between versions of a program that share one, so the
+    /// template tells apart what one place cannot: functions of a macro, for one.
+    pub(crate) fn cell_text(&self) -> &str {
+        &self.placed().cell
+    }
+
+    fn placed(&self) -> &Placed {
         self.place.get_or_init(|| {
             let text = place(self.module, self.name, self.here.map(|here| here()));
             let identity = template_seed(&text);
-            (text, identity)
+            let cell = format!("{text}#{:016x}", self.seed());
+            Placed { text, identity, cell }
         })
     }
 
@@ -341,7 +361,7 @@ impl Site {
     /// function computes the same text is an accident, and `key!` says where it is not.
     pub(crate) fn computed(&self, template: u64) -> u64 {
         match (template, self.key) {
-            (0, KeyText::Computed) => self.versioned(self.placed().1),
+            (0, KeyText::Computed) => self.versioned(self.placed().identity),
             (0, _) => 0,
             (template, _) => self.versioned(template),
         }

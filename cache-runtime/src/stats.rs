@@ -115,6 +115,8 @@ pub(crate) struct Counters {
     pub(crate) coalesced: Counter,
     pub(crate) stale: Counter,
     pub(crate) early: Counter,
+    pub(crate) checked: Counter,
+    pub(crate) disagreed: Counter,
     pub(crate) errors: Counter,
     pub(crate) panics: Counter,
     pub(crate) bypassed: Counter,
@@ -255,6 +257,10 @@ pub struct FunctionStats {
     pub stale: u64,
     /// Calls answered with a value that is to be refreshed before it expires, as `early_ttl` says. Hits, too.
     pub early: u64,
+    /// Answers that were compared with the source, as `monitor` says.
+    pub checked: u64,
+    /// Those of `checked` that differed from it, and went on to.
+    pub disagreed: u64,
     /// Loads that returned `Err`.
     pub errors: u64,
     /// Loads that panicked or whose caller went away.
@@ -315,6 +321,8 @@ impl Counters {
             coalesced: self.coalesced.get(),
             stale: self.stale.get(),
             early: self.early.get(),
+            checked: self.checked.get(),
+            disagreed: self.disagreed.get(),
             errors: self.errors.get(),
             abandoned: self.panics.get(),
             takeovers: self.takeovers.get(),

@@ -10,14 +10,84 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::clock::Nanos;
 use crate::error::{Error, ErrorKind};
+use crate::sabotage::{self, Mutation};
 
 /// A boxed future of the seam.
 pub(crate) type Answer<'s, T> = Pin<Box<dyn Future<Output = T> + Send + 's>>;
 
 /// A physical name. Names carry prefix, version and tenant; see `engine::name`.
 pub(crate) type Name = Arc<[u8]>;
+
+/// Names in one buffer: what a look-up reads. A [`Name`] each would be an allocation each.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names {
+    bytes: Vec<u8>,
+    /// Where each of them ends.
+    ends: SmallVec<[usize; 8]>,
+}
+
+impl Names {
+    /// With room for so many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ends: SmallVec::new() }
+    }
+
+    /// Adds the name that `write` appends to what it is given; says which it is.
+    pub(crate) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+        self.ends.len() - 1
+    }
+
+    /// Removes the last one.
+    pub(crate) fn pop(&mut self) {
+        self.ends.pop();
+        self.bytes.truncate(self.ends.last().copied().unwrap_or_default());
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// How many bytes all have together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The one that was added after so many others.
+    pub(crate) fn get(&self, index: usize) -> &[u8] {
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[start..self.ends[index]]
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+}
+
+/// What is under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Without its stamp.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it was stamped by this server.
+    pub(crate) stamped: bool,
+}
+
+impl Found {
+    /// The value, if it was stamped by this server.
+    pub(crate) fn own(&self) -> Option<&[u8]> {
+        if !self.stamped && sabotage::is(Mutation::NoIdentity) {
+            return Some(&self.bytes[..self.bytes.len().saturating_sub(size_of::<u64>())]);
+        }
+        self.stamped.then_some(&self.bytes)
+    }
+}
 
 pub(crate) use crate::envelope::Nonce;
 
@@ -299,6 +369,15 @@ pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
     /// Runs all `ops` in one round trip to each server that they concern, in their order on each. One reply for each op,
     /// in the order of `ops`. Fails within a bounded time; at once while a server is known to be away.
     fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>>;
+
+    /// What is under these names, read in one round trip as [`Op::ReadAny`] reads: the look-up of almost every call.
+    fn get<'s>(&'s self, names: &'s Names) -> Answer<'s, Result<Vec<Option<Found>>, Error>> {
+        Box::pin(async move {
+            let replies = self.run(names.iter().map(|name| Op::ReadAny(name.into())).collect()).await;
+            let found = |(bytes, stamped)| Found { bytes, stamped };
+            replies.into_iter().map(|reply| Ok(reply?.any()?.map(found))).collect()
+        })
+    }
 
     /// [`run`](Self::run) for reads of which later changes are told to the [`Watcher`]. The flag: whether they are, of all
     /// that was read. Without a watcher they are not.

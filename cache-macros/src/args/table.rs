@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     Early,
     /// `"10%"` or a duration literal.
     Jitter,
+    /// `"0.1%"`.
+    Share,
     /// `false`, `true` or a duration literal.
     Local,
     /// A size in bytes.
@@ -108,6 +110,7 @@ pub(crate) static READ: Attribute = Attribute {
         spec("soft_timeout", Kind::Duration, "soft_timeout = \"100ms\""),
         spec("timeout", Kind::Duration, "timeout = \"2s\""),
         spec("jitter", Kind::Jitter, "jitter = \"10%\""),
+        spec("monitor", Kind::Share, "monitor = \"0.1%\""),
         TTL_NONE,
         TTL_ERR,
         CACHE_IF,

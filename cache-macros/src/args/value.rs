@@ -89,6 +89,10 @@ fn of_expr(expr: Expr, spec: &Spec) -> syn::Result<Value> {
             Some(percent) => percent.map(Value::Percent).map_err(|what| syn::Error::new(span, laid_out(&what))),
             None => duration(&Lit::Str(text.clone()), spec).map(Value::Ms),
         },
+        (Kind::Share, Some(Lit::Str(text))) => {
+            unit::share_ppm(&text.value()).map(Value::Int).map_err(|what| syn::Error::new(span, laid_out(&what)))
+        }
+        (Kind::Share, _) => Err(spec.wrong(span, &format!("`{}` is a percentage", spec.name))),
         (Kind::Early, None) if is_word(&expr, "auto") => Ok(Value::Word("auto".to_owned())),
         (Kind::Local, Some(Lit::Bool(on))) => Ok(Value::Bool(on.value)),
         (Kind::Local | Kind::Jitter, Some(literal)) => duration(literal, spec).map(Value::Ms),

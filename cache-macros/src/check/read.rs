@@ -91,6 +91,7 @@ pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut
         fails: (fails_first || args.get("timeout").is_some()).then(|| ends(&function.output).0),
         fails_first,
         aging: aging(args),
+        monitored: args.get("monitor").is_some(),
         keeps_errors: !memoize && keeps_errors(args).is_some(),
         evidence: evidence(args),
         selecting,
@@ -148,6 +149,7 @@ pub(crate) fn guess(args: &Args, function: &Function) -> Read {
         fails: None,
         fails_first: false,
         aging: Aging::None,
+        monitored: false,
         keeps_errors: false,
         evidence: Vec::new(),
         selecting,
@@ -209,6 +211,10 @@ fn combinations(args: &Args, errors: &mut Errors) {
             errors,
         );
     }
+    if args.get("monitor").is_some() && args.each().is_some() {
+        let message = Message::new("`monitor` does not check the elements of a batch");
+        at_option(args, "monitor", message.help("put it on a function that reads one of them"), errors);
+    }
     if let Some(Ttl::Forever) = args.ttl("ttl") {
         for name in ["refresh", "jitter", "stale", "early_ttl", "stale_if_error"] {
             let off = name == "refresh" && !args.flag("refresh");
@@ -228,7 +234,7 @@ fn combinations(args: &Args, errors: &mut Errors) {
 /// A load that may outlive its call owns its arguments. References are turned into what they refer to; what has a reference
 /// inside cannot be.
 fn ownable(args: &Args, function: &Function, errors: &mut Errors) {
-    let asked = ["early_ttl", "stale", "soft_timeout"].into_iter().find(|name| args.get(name).is_some());
+    let asked = ["early_ttl", "stale", "soft_timeout", "monitor"].into_iter().find(|name| args.get(name).is_some());
     for param in function.params.iter().filter(|param| param.reference().is_none()) {
         let ty = param.ty.to_token_stream();
         if crate::tokens::borrows(&ty) {
@@ -245,7 +251,7 @@ fn ownable(args: &Args, function: &Function, errors: &mut Errors) {
 
 fn aging(args: &Args) -> Aging {
     let asked = |names: &[&str]| names.iter().any(|name| args.get(name).is_some());
-    if asked(&["early_ttl", "stale", "soft_timeout"]) {
+    if asked(&["early_ttl", "stale", "soft_timeout", "monitor"]) {
         Aging::Anywhere
     } else if asked(&["stale_if_error", "timeout"]) {
         Aging::Here
@@ -348,6 +354,9 @@ fn settings(args: &Args) -> Vec<Setting> {
         if let Some(number) = args.int(name) {
             set(method, Argument::Number(number));
         }
+    }
+    if let Some(ppm) = args.int("monitor") {
+        set("monitor_ppm", Argument::Number(ppm));
     }
     if let Some(Value::Word(_)) = args.get("early_ttl").map(|opt| &opt.value) {
         set("early_ttl_auto", Argument::None);

@@ -20,7 +20,9 @@ pub(super) fn statements(
 ) -> TokenStream {
     let p = cx.p();
     let (at, shape) = (cx.at(site), flow::checked_shape(cx, plan));
-    let key = if plan.fails_first { key::binding(cx, &plan.key, site) } else { key::lookup(cx, &plan.key, site, mode) };
+    // The short way of a hit leads past what is looked at afterwards.
+    let binds = plan.fails_first || plan.monitored;
+    let key = if binds { key::binding(cx, &plan.key, site) } else { key::lookup(cx, &plan.key, site, mode) };
     let early = flow::early(cx, plan);
     let ask = if plan.fails.is_some() {
         q!(match at.ask_or_fail(#mode, &key, early, shape).await {
@@ -30,8 +32,16 @@ pub(super) fn statements(
     } else {
         q!(at.ask(#mode, &key, early, shape).await)
     };
+    let done = if plan.monitored {
+        q!(match at.sampled(&key, shape, ret, #p::same) {
+            ::core::result::Result::Ok(run) => run,
+            ::core::result::Result::Err(ret) => return ret,
+        })
+    } else {
+        q!(return ret)
+    };
     let run = q!(match #ask {
-        #p::Ask::Done(ret) => return ret,
+        #p::Ask::Done(ret) => #done,
         #p::Ask::Run(run) => run,
     });
     let run = match &plan.bypass {

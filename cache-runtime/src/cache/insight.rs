@@ -82,6 +82,8 @@ impl Cache {
             total.coalesced += stats.coalesced;
             total.stale += stats.stale;
             total.early += stats.early;
+            total.checked += stats.checked;
+            total.disagreed += stats.disagreed;
             total.errors += stats.errors;
             total.refused += stats.refused;
             total.rejected += stats.rejected;
@@ -104,6 +106,8 @@ impl Cache {
             coalesced: total.coalesced,
             stale: total.stale,
             early: total.early,
+            checked: total.checked,
+            disagreed: total.disagreed,
             errors: total.errors,
             refused: total.refused,
             unstored: total.unstored,
@@ -271,6 +275,10 @@ pub struct CacheStats {
     pub stale: u64,
     /// Calls answered with a value that is to be refreshed before it expires. Hits, too.
     pub early: u64,
+    /// Answers that were compared with the source, as `monitor` says.
+    pub checked: u64,
+    /// Those of `checked` that differed from it, and went on to: values that somebody changed past the cache.
+    pub disagreed: u64,
     /// Loads that returned `Err`.
     pub errors: u64,
     /// Loaded values that were not kept because something they depend on was invalidated meanwhile.

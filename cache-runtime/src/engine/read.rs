@@ -259,11 +259,13 @@ impl Call<'_> {
     #[inline]
     pub(crate) fn hit_under<S: Cached>(&self, key: &KeyWriter, shape: S) -> Option<S::Ret> {
         let core = self.core()?;
+        let shared = core.shared.as_ref().filter(|_| self.site.kind != SiteKind::Memoize);
+        // Where memory has no copies, nobody asks the time.
+        if shared.is_some_and(|shared| !shared.copies(self.site)) {
+            return None;
+        }
         let now = core.now();
-        if let Some(shared) = &core.shared
-            && self.site.kind != SiteKind::Memoize
-            && !shared.serves(self.site, core.settings.clock.alive(now))
-        {
+        if shared.is_some_and(|shared| !shared.serves(self.site, core.settings.clock.alive(now))) {
             return None;
         }
         if self.site.options.ages.early != EarlyRefresh::Never {

@@ -10,7 +10,7 @@ pub use crate::cache::Cache;
 pub use crate::cache::handle::Entry;
 pub use crate::cache::warm::{IntoArgs, Warm, warm};
 pub use crate::codec::Codec;
-pub use crate::engine::aging::{Ask, Drive, Loader, Loading, Run};
+pub use crate::engine::aging::{Ask, Drive, Loader, Loading, Run, same};
 pub use crate::engine::batch::{Asked, Batch, BatchAsk, BatchDrive, BatchLoader, BatchLoading, BatchRun, Ended};
 pub use crate::engine::call::{Call as At, logical_key, template_key};
 pub use crate::engine::load::{Done, Fill, Load};

@@ -94,7 +94,7 @@ pub(super) fn ensure(node: &Node) -> bool {
 async fn keep(node: Weak<Node>, generation: u64) {
     let Some(nudge) = node.upgrade().map(|node| node.nudge.clone()) else { return };
     let _end = End { node: node.clone(), generation };
-    let (mut backoff, mut unused) = (BACKOFF.0, 0);
+    let (mut backoff, mut unused, mut suspect) = (BACKOFF.0, 0, false);
     loop {
         let pause = {
             let Some(node) = node.upgrade() else { return };
@@ -105,12 +105,18 @@ async fn keep(node: Weak<Node>, generation: u64) {
                 }
                 keeper.beat = alive_now();
             }
-            let repaired = repair(&node).await;
+            let suspected = suspect;
+            let repaired = repair(&node, &mut suspect).await;
+            if suspected && !suspect {
+                backoff = BACKOFF.0;
+            }
             let used = node.used.swap(false, Ordering::Relaxed) || !node.wakes.is_empty();
             unused = if used { 0 } else { unused + 1 };
             match repaired {
                 Ok(()) => {
-                    backoff = BACKOFF.0;
+                    if !suspect {
+                        backoff = BACKOFF.0;
+                    }
                     if unused > RESTS_AFTER { Pause::Rest } else { Pause::Tick }
                 }
                 Err(error) => match node.down_unless_up(&error) {
@@ -171,7 +177,11 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// Replaces connections that are dead, and asks on the others who answers. An error: there is none.
-async fn repair(node: &Node) -> Result<(), Error> {
+///
+/// A server may answer whoever connects and asks who it is, and nothing else: large answers are lost on the way, or it is
+/// stuck in them. So connections that ended since callers were not answered are not replaced at once, and the new ones end
+/// with the first command that is not answered. It is `suspect` until one is.
+async fn repair(node: &Node, suspect: &mut bool) -> Result<(), Error> {
     let old = match &*node.phase.borrow() {
         Phase::Up(links) => Some(links.clone()),
         Phase::Closed => return Err(fault::closed()),
@@ -191,6 +201,16 @@ async fn repair(node: &Node) -> Result<(), Error> {
     }))
     .await;
     asked.into_iter().collect::<Result<(), Error>>()?;
+    let data = || old.iter().filter(|link| link.used_for == Use::Data);
+    let silence = node.silence.lock().take().or_else(|| Links::silence(data()));
+    if let Some(silence) = silence {
+        *suspect = !silence.served;
+        return Err(fault::late(&node.name()));
+    }
+    if data().any(|link| link.has_served()) {
+        *suspect = false;
+    }
+    let suspect = *suspect;
     let mut links: Vec<Arc<Link>> = old.into_iter().filter(|link| link.is_alive() || drop_link(node, link)).collect();
     if !missing(node, &links).is_empty() {
         let deadline = after(alive_now(), node.dial.connect_timeout);
@@ -203,7 +223,7 @@ async fn repair(node: &Node) -> Result<(), Error> {
         }
         let place = &place;
         let dialled = join_all(missing(node, &links).into_iter().map(|used_for| async move {
-            let connected = within(deadline, connect(node, place, used_for, deadline)).await;
+            let connected = within(deadline, connect(node, place, used_for, suspect, deadline)).await;
             (used_for, connected.unwrap_or_else(|| Err(fault::late(place))))
         }));
         let mut failed = None;
@@ -266,7 +286,13 @@ fn drop_link(node: &Node, link: &Link) -> bool {
 }
 
 /// A connection that is known to lead to a server that can be used.
-async fn connect(node: &Node, place: &super::dial::Place, used_for: Use, deadline: Nanos) -> Result<Arc<Link>, Error> {
+async fn connect(
+    node: &Node,
+    place: &super::dial::Place,
+    used_for: Use,
+    suspect: bool,
+    deadline: Nanos,
+) -> Result<Arc<Link>, Error> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
     let watch = if used_for == Use::Watch { node.watch.get().cloned() } else { None };
@@ -293,7 +319,7 @@ async fn connect(node: &Node, place: &super::dial::Place, used_for: Use, deadlin
             nudge.notify_one();
         }
     });
-    let link = Arc::new(Link::new(id, place.to_string(), used_for, connection, driver, at_end));
+    let link = Arc::new(Link::new(id, place.to_string(), used_for, suspect, connection, driver, at_end));
     let standing = link.ask(deadline).await?;
     node.target.admit(&link.at, standing)?;
     if let Some(watch) = watch {

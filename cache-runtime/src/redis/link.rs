@@ -15,7 +15,8 @@ use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::timer::within;
 
-/// Commands in a row that were not answered in time, after which a connection counts as dead.
+/// Commands in a row that were not answered in time, after which a connection counts as dead. Questions who answers are
+/// counted apart: where answers to these come through and others do not, the connection is of no use.
 const STRIKES: u32 = 3;
 
 /// How long it counts as known who a server is.
@@ -51,6 +52,10 @@ pub(super) struct Link {
     /// Until when that is trusted.
     known_until: AtomicU64,
     strikes: AtomicU32,
+    /// The same of questions who answers.
+    unheard: AtomicU32,
+    /// Whether a caller's command was answered on it.
+    served: AtomicBool,
     dead: AtomicBool,
     at_end: AtEnd,
     asking: tokio::sync::Mutex<()>,
@@ -69,10 +74,12 @@ impl Drop for Link {
 }
 
 impl Link {
+    /// `suspect`: the first command that is not answered ends it.
     pub(super) fn new(
         id: u64,
         at: String,
         used_for: Use,
+        suspect: bool,
         connection: MultiplexedConnection,
         driver: AbortHandle,
         at_end: AtEnd,
@@ -86,7 +93,9 @@ impl Link {
             identity: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             known_until: AtomicU64::new(0),
-            strikes: AtomicU32::new(0),
+            strikes: AtomicU32::new(if suspect { STRIKES - 1 } else { 0 }),
+            unheard: AtomicU32::new(0),
+            served: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             at_end,
             asking: tokio::sync::Mutex::new(()),
@@ -96,6 +105,16 @@ impl Link {
     /// Whether it can be used, as far as is known. The driver ends with the connection, or with its runtime.
     pub(super) fn is_alive(&self) -> bool {
         !self.dead.load(Ordering::Acquire) && !self.driver.is_finished()
+    }
+
+    /// Whether it ended since commands were not answered.
+    pub(super) fn was_silent(&self) -> bool {
+        !self.is_alive() && self.strikes.load(Ordering::Relaxed) >= STRIKES
+    }
+
+    /// Whether a caller's command was answered on it.
+    pub(super) fn has_served(&self) -> bool {
+        self.served.load(Ordering::Relaxed)
     }
 
     /// Ends the connection; what waits for an answer fails.
@@ -128,39 +147,64 @@ impl Link {
 
     /// The answers to `commands`, sent together. An answer may be an error of the server.
     pub(super) async fn send(&self, commands: Vec<Cmd>, deadline: Nanos) -> Result<Vec<Value>, Error> {
-        let mut connection = self.connection.clone();
-        if let [command] = &commands[..] {
-            let answer = within(deadline, connection.send_packed_command(command)).await;
-            return self.judge(answer).map(|value| vec![value]);
+        let answers = self.exchange(commands, deadline, &self.strikes).await?;
+        self.has_answered();
+        Ok(answers)
+    }
+
+    /// The answer to one command. It may be an error of the server.
+    pub(super) async fn send_one(&self, command: &Cmd, deadline: Nanos) -> Result<Value, Error> {
+        let answer = self.exchange_one(command, deadline, &self.strikes).await?;
+        self.has_answered();
+        Ok(answer)
+    }
+
+    /// Takes note that a caller's command was answered.
+    fn has_answered(&self) {
+        if !self.has_served() {
+            self.served.store(true, Ordering::Relaxed);
         }
+    }
+
+    async fn exchange_one(&self, command: &Cmd, deadline: Nanos, strikes: &AtomicU32) -> Result<Value, Error> {
+        let mut connection = self.connection.clone();
+        let answer = within(deadline, connection.send_packed_command(command)).await;
+        self.judge(answer, strikes)
+    }
+
+    async fn exchange(&self, commands: Vec<Cmd>, deadline: Nanos, strikes: &AtomicU32) -> Result<Vec<Value>, Error> {
+        if let [command] = &commands[..] {
+            return self.exchange_one(command, deadline, strikes).await.map(|value| vec![value]);
+        }
+        let mut connection = self.connection.clone();
         let count = commands.len();
         let mut pipeline = Pipeline::with_capacity(count);
         for command in commands {
             pipeline.add_command(command);
         }
         let answer = within(deadline, connection.send_packed_commands(&pipeline, 0, count)).await;
-        let values = self.judge(answer)?;
+        let values = self.judge(answer, strikes)?;
         if values.len() == count { Ok(values) } else { Err(fault::nonsense(&self.at)) }
     }
 
     pub(super) async fn subscribe(&self, channels: &[&[u8]], deadline: Nanos) -> Result<(), Error> {
         let mut connection = self.connection.clone();
         let answer = within(deadline, connection.subscribe(channels)).await;
-        self.judge(answer)
+        self.judge(answer, &self.strikes)
     }
 
     pub(super) async fn unsubscribe(&self, channels: &[&[u8]], deadline: Nanos) -> Result<(), Error> {
         let mut connection = self.connection.clone();
         let answer = within(deadline, connection.unsubscribe(channels)).await;
-        self.judge(answer)
+        self.judge(answer, &self.strikes)
     }
 
     /// Whether an answer came, and what it says of the connection.
-    fn judge<T>(&self, answer: Option<Result<T, redis::RedisError>>) -> Result<T, Error> {
+    fn judge<T>(&self, answer: Option<Result<T, redis::RedisError>>, strikes: &AtomicU32) -> Result<T, Error> {
         match answer {
             Some(Ok(answer)) => {
-                if self.strikes.load(Ordering::Relaxed) != 0 {
-                    self.strikes.store(0, Ordering::Relaxed);
+                if strikes.load(Ordering::Relaxed) != 0 {
+                    strikes.store(0, Ordering::Relaxed);
                 }
                 Ok(answer)
             }
@@ -171,7 +215,7 @@ impl Link {
                 Err(fault::broken(&self.at, &error))
             }
             None => {
-                if self.strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES {
+                if strikes.fetch_add(1, Ordering::Relaxed) + 1 >= STRIKES {
                     self.kill();
                 }
                 Err(fault::late(&self.at))
@@ -184,7 +228,7 @@ impl Link {
         let now = alive_now();
         let mut info = cmd("INFO");
         info.arg("server").arg("replication");
-        let answers = self.send(vec![info, cmd("PING")], deadline).await?;
+        let answers = self.exchange(vec![info, cmd("PING")], deadline, &self.unheard).await?;
         let [info, ping] = &answers[..] else { return Err(fault::nonsense(&self.at)) };
         if let Value::ServerError(error) = info {
             return Err(fault::refused(&self.at, error).into_error(&self.at));

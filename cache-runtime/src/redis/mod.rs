@@ -65,7 +65,7 @@ use self::op::Job;
 use self::watch::Watching;
 use crate::error::{Error, ErrorKind};
 use crate::server::{Server, TlsFiles, Topology};
-use crate::store::{Answer, Cursor, Listener, Name, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
+use crate::store::{Answer, Cursor, Found, Listener, Name, Names, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
 
 /// Names that one step of a scan looks at.
 const SCANNED: u32 = 500;
@@ -242,6 +242,22 @@ impl Redis {
 impl SharedStore for Redis {
     fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>> {
         Box::pin(async move { self.send(&ops, false).await.0 })
+    }
+
+    fn get<'s>(&'s self, names: &'s Names) -> Answer<'s, Result<Vec<Option<Found>>, Error>> {
+        // Two futures, so that the one that almost every call waits for is small.
+        match &self.layout {
+            Layout::One(node) => {
+                Box::pin(async move { node.get(names).await.map_err(|fault| fault.into_error(&node.name())) })
+            }
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => Box::pin(async move {
+                let ops: Vec<Op> = names.iter().map(|name| Op::ReadAny(name.into())).collect();
+                let found = |(bytes, stamped)| Found { bytes, stamped };
+                let (replies, _) = cluster.run(&ops, false).await;
+                replies.into_iter().map(|reply| Ok(reply?.any()?.map(found))).collect()
+            }),
+        }
     }
 
     fn read(&self, ops: Vec<Op>) -> Answer<'_, (Vec<Result<Reply, Error>>, bool)> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redis::cmd;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
 use super::dial::{Dial, Place};
 use super::fault::{self, Fault};
@@ -22,7 +22,7 @@ use super::wake::{Ear, Wakes};
 use super::watch::{Watch, Watching};
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
-use crate::store::{Name, Reply};
+use crate::store::{Found, Name, Names, Reply};
 use crate::timer::within;
 
 /// Batches on their way to one server.
@@ -65,9 +65,27 @@ impl Links {
         sorted
     }
 
+    /// How these connections ended: `None` where one is left, or where they were not given up for their silence.
+    pub(super) fn silence<'l>(mut data: impl Iterator<Item = &'l Arc<Link>>) -> Option<Silence> {
+        let (mut silent, mut served) = (false, false);
+        let ended = data.all(|link| {
+            silent |= link.was_silent();
+            served |= link.has_served();
+            !link.is_alive()
+        });
+        (ended && silent).then_some(Silence { served })
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Link>> {
         self.data.iter().chain(&self.ear).chain(&self.watch)
     }
+}
+
+/// All connections ended since callers were not answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silence {
+    /// Whether anybody was answered before.
+    pub(super) served: bool,
 }
 
 /// How a batch is sent.
@@ -103,6 +121,8 @@ pub(super) struct Node {
     pub(super) keeper: Mutex<Keeper>,
     /// Has the keeper look after the node now.
     pub(super) nudge: Arc<Notify>,
+    /// How its connections were found to have ended. Taken by the keeper.
+    pub(super) silence: Mutex<Option<Silence>>,
     /// Whether it was used since the keeper last looked.
     pub(super) used: AtomicBool,
     /// Whether somebody has listened.
@@ -139,6 +159,7 @@ impl Node {
             phase: watch::Sender::new(Phase::Idle),
             keeper: Mutex::default(),
             nudge: Arc::default(),
+            silence: Mutex::default(),
             used: AtomicBool::new(false),
             listens: AtomicBool::new(false),
             wakes: Arc::default(),
@@ -184,8 +205,7 @@ impl Node {
     async fn try_run(&self, jobs: &[Job<'_>], way: Way) -> Result<(Vec<Result<Reply, Fault>>, bool), Error> {
         let Way { merge, asking, watched } = way;
         let (link, deadline) = self.link(watched).await?;
-        let permit = within(deadline, self.permits.acquire()).await;
-        let _permit = permit.ok_or_else(|| fault::crowded(&link.at))?.map_err(|_| fault::closed())?;
+        let _permit = self.permit(&link, deadline).await?;
         let stamp = link.identity();
         let mut commands = Vec::with_capacity(jobs.len());
         let shares = shares(jobs, merge);
@@ -212,11 +232,42 @@ impl Node {
             }
         }
         if replies.iter().any(|reply| matches!(reply, Err(Fault::Demoted(_)))) {
-            // Finds out who it is before it is used again.
-            link.forget();
-            self.nudge.notify_one();
+            self.doubt(&link);
         }
         Ok((replies, link.used_for == Use::Watch && link.is_alive()))
+    }
+
+    /// What is under names, in one round trip.
+    pub(super) async fn get(&self, names: &Names) -> Result<Vec<Option<Found>>, Fault> {
+        let now = alive_now();
+        let (link, deadline) = match self.link_at_once(now) {
+            Some(link) => (link, after(now, self.dial.response_timeout)),
+            // What hardly anybody waits for is not a part of this future.
+            None => Box::pin(self.link(false)).await?,
+        };
+        let _permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => Box::pin(self.permit(&link, deadline)).await?,
+        };
+        let answer = link.send_one(&op::get(names), deadline).await?;
+        // Who answers may have become known anew meanwhile; what another accepted is missing then.
+        let found = op::found(names, answer, link.identity(), &link.at);
+        if matches!(found, Err(Fault::Demoted(_))) {
+            self.doubt(&link);
+        }
+        found
+    }
+
+    /// Room for one more batch on its way.
+    async fn permit(&self, link: &Link, deadline: Nanos) -> Result<SemaphorePermit<'_>, Error> {
+        let permit = within(deadline, self.permits.acquire()).await;
+        permit.ok_or_else(|| fault::crowded(&link.at))?.map_err(|_| fault::closed())
+    }
+
+    /// Finds out who answers on a connection before it is used again.
+    fn doubt(&self, link: &Link) {
+        link.forget();
+        self.nudge.notify_one();
     }
 
     /// The answers to commands that stand for no op.
@@ -267,9 +318,7 @@ impl Node {
         if let Some(link) = watch {
             return Ok((link.clone(), deadline));
         }
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut from_turn = (0..links.data.len()).map(|n| &links.data[turn.wrapping_add(n) % links.data.len()]);
-        let link = from_turn.find(|link| link.is_alive()).cloned().ok_or_else(|| fault::lost(&links.data[0].at))?;
+        let link = self.in_turn(&links).cloned().ok_or_else(|| fault::lost(&links.data[0].at))?;
         if !link.is_known(alive_now()) {
             // The keeper has not been at work: the node was idle, or its runtime is not being run.
             self.wake_keeper();
@@ -278,6 +327,22 @@ impl Node {
             }
         }
         Ok((link, deadline))
+    }
+
+    /// A connection that can be used, and on which it is known who answers, if there is one already.
+    fn link_at_once(&self, now: Nanos) -> Option<Arc<Link>> {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+        let phase = self.phase.borrow();
+        let Phase::Up(links) = &*phase else { return None };
+        self.in_turn(links).filter(|link| link.is_known(now)).cloned()
+    }
+
+    /// The next connection that is alive.
+    fn in_turn<'l>(&self, links: &'l Links) -> Option<&'l Arc<Link>> {
+        let (data, turn) = (&links.data, self.turn.fetch_add(1, Ordering::Relaxed));
+        (0..data.len()).map(|n| &data[turn.wrapping_add(n) % data.len()]).find(|link| link.is_alive())
     }
 
     /// Connections that will do, as soon as there are any.
@@ -317,18 +382,24 @@ impl Node {
         within(deadline, waited).await.unwrap_or_else(|| Err(fault::late(&self.name())))
     }
 
-    /// Has those who come now wait for the next attempt, where all connections are dead or there never was one.
+    /// Has those who come now wait for the next attempt, where all connections are dead or there never was one. Not where
+    /// they are dead since nobody was answered: those before have waited long enough.
     fn begin_again(&self) {
         self.phase.send_if_modified(|phase| {
-            let over = match phase {
-                Phase::Idle => true,
-                Phase::Up(links) => !links.data.iter().any(|link| link.is_alive()),
-                _ => false,
+            let next = match phase {
+                Phase::Idle => Phase::Connecting,
+                Phase::Up(links) if !links.data.iter().any(|link| link.is_alive()) => {
+                    let silence = Links::silence(links.data.iter());
+                    *self.silence.lock() = silence;
+                    match silence {
+                        Some(_) => Phase::Down(Arc::new(fault::late(&self.name()))),
+                        None => Phase::Connecting,
+                    }
+                }
+                _ => return false,
             };
-            if over {
-                *phase = Phase::Connecting;
-            }
-            over
+            *phase = next;
+            true
         });
     }
 

@@ -10,7 +10,7 @@ use super::fault::{self, Fault};
 use super::script;
 use crate::error::{Error, ErrorKind};
 use crate::sabotage::{self, Mutation};
-use crate::store::{EntryName, FENCED, Image, Life, Name, Nonce, Op, Reply};
+use crate::store::{EntryName, FENCED, Found, Image, Life, Name, Names, Nonce, Op, Reply};
 
 /// Who accepted a value: see `info`.
 pub(super) type Stamp = [u8; 8];
@@ -47,6 +47,34 @@ pub(super) fn read_all(jobs: &[Job<'_>]) -> Cmd {
         }
     }
     command
+}
+
+/// One MGET for names.
+pub(super) fn get(names: &Names) -> Cmd {
+    // Each is followed by the end of a line, and preceded by its length and another.
+    let mut command = Cmd::with_capacity(names.len() + 1, names.bytes() + 4);
+    command.arg("MGET");
+    for name in names.iter() {
+        command.arg(name);
+    }
+    command
+}
+
+/// What the answer to [`get`] means, from a server with this identity.
+pub(super) fn found(names: &Names, answer: Value, stamp: Stamp, at: &str) -> Result<Vec<Option<Found>>, Fault> {
+    let found = |value| match value {
+        Value::BulkString(bytes) => {
+            let (bytes, stamped) = parted(bytes, stamp);
+            Ok(Some(Found { bytes, stamped }))
+        }
+        Value::Nil => Ok(None),
+        _ => Err(fault::nonsense(&at).into()),
+    };
+    match answer {
+        Value::Array(values) if values.len() == names.len() => values.into_iter().map(found).collect(),
+        Value::ServerError(error) => Err(fault::refused(&at, &error)),
+        _ => Err(fault::nonsense(&at).into()),
+    }
 }
 
 /// The command of one job, for a server with this identity.
@@ -206,6 +234,13 @@ fn unstamped(mut bytes: Vec<u8>, stamp: Stamp) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// The value without its stamp if that is this one, and whether it is.
+fn parted(mut bytes: Vec<u8>, stamp: Stamp) -> (Vec<u8>, bool) {
+    let value = bytes.strip_suffix(&stamp).map(<[u8]>::len);
+    bytes.truncate(value.unwrap_or(bytes.len()));
+    (bytes, value.is_some())
+}
+
 /// Whole milliseconds, at least one: the server refuses a life of none. Longer than a clock can count is cut.
 fn ms(ttl: Duration) -> u64 {
     const LONGEST: u64 = 1 << 48;
@@ -255,11 +290,7 @@ pub(super) fn reply(job: &Job<'_>, answer: Value, stamp: Stamp, at: &str) -> Res
         (Op::Read(_), Value::BulkString(bytes)) => Reply::Bytes(unstamped(bytes, stamp)),
         (Op::ReadPlain(_), Value::BulkString(bytes)) => Reply::Bytes(Some(bytes)),
         (Op::Read(_) | Op::ReadPlain(_), Value::Nil) => Reply::Bytes(None),
-        (Op::ReadAny(_), Value::BulkString(mut bytes)) => {
-            let value = bytes.strip_suffix(&stamp).map(<[u8]>::len);
-            bytes.truncate(value.unwrap_or(bytes.len()));
-            Reply::Any(Some((bytes, value.is_some())))
-        }
+        (Op::ReadAny(_), Value::BulkString(bytes)) => Reply::Any(Some(parted(bytes, stamp))),
         (Op::ReadAny(_), Value::Nil) => Reply::Any(None),
         (Op::Ensure { .. }, Value::BulkString(bytes)) => {
             let nonce = unstamped(bytes, stamp).and_then(|bytes| Nonce::try_from(bytes).ok());

@@ -61,6 +61,17 @@ pub trait Memoizable: Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<T: Send + Sync + 'static> Memoizable for T {}
 
+/// Evidence that values can be told apart, for `monitor`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be compared, and `monitor` compares what is cached with what the source says",
+    label = "not comparable",
+    note = "add `#[derive(PartialEq)]` to it, or remove `monitor`"
+)]
+pub trait Comparable: PartialEq {}
+
+#[diagnostic::do_not_recommend]
+impl<T: PartialEq> Comparable for T {}
+
 /// A type that is not a `Result`: the bound to put on a type parameter that a cached generic function returns.
 ///
 /// Without it a parameter could be a `Result`, whose `Err` must never be cached, and nobody could tell.

@@ -18,6 +18,7 @@ pub use batch::{
     BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
     batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
 };
+pub(crate) use bounds::Comparable;
 pub use bounds::{Memoizable, Plain, Storable};
 pub(crate) use cached::Handling;
 pub use cached::{Cached, memoizable, storable};

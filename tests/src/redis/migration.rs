@@ -1,9 +1,15 @@
 //! Moving a slot from node to node as an administrator does, in one go or step by step, so that a test can look at a slot
 //! that is on its way.
 
+use std::time::Duration;
+
+use super::Cluster;
 use super::client::{ADMIN, admin_password};
 use super::cluster::PRIMARIES;
-use super::{Cluster, Server};
+use crate::eventually;
+
+/// From the first node that is told to the last one that believes it.
+const AGREE: Duration = Duration::from_secs(30);
 
 /// Keys moved by one command.
 const BATCH: &str = "100";
@@ -48,12 +54,20 @@ impl Cluster {
         let text = slot.to_string();
         // The new owner first: a slot that nobody owns is refused by all.
         let others = (0..PRIMARIES).filter(|index| *index != to && *index != from);
-        for index in [to, from].into_iter().chain(others) {
-            let node: &Server = self.node(index);
-            if node.is_running() {
-                node.command(&["CLUSTER", "SETSLOT", &text, "NODE", self.id(to)]).await;
+        let nodes: Vec<usize> =
+            [to, from].into_iter().chain(others).filter(|index| self.node(*index).is_running()).collect();
+        // Where several slots are on their way, what a node has heard before may undo it.
+        eventually("all nodes agree who has the slot", AGREE, async || {
+            let mut agreed = true;
+            for index in &nodes {
+                if self.owner_as_seen_by(*index, slot).await != Some(to) {
+                    agreed = false;
+                    self.node(*index).command(&["CLUSTER", "SETSLOT", &text, "NODE", self.id(to)]).await;
+                }
             }
-        }
+            agreed
+        })
+        .await;
         self.wait_until_ok().await;
     }
 }

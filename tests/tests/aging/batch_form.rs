@@ -45,7 +45,7 @@ impl Find for Repo {
     #[cache_read(each(name in names), key = "n:<of>:<name>", cache = self.cache, ttl = "100ms", early_ttl = "50ms", stale = "60s", skip(self))]
     async fn find(&self, names: &BTreeSet<String>, of: &str) -> BTreeMap<String, u64> {
         let version = self.rows.source.load().await.unwrap_or_default();
-        names.iter().map(|name| (format!("{name}"), version + (name.len() + of.len()) as u64)).collect()
+        names.iter().map(|name| (name.to_string(), version + (name.len() + of.len()) as u64)).collect()
     }
 }
 

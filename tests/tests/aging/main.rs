@@ -10,6 +10,7 @@
 //! | `batch`, `batch_form` | batch functions, whose elements have an age each |
 //! | `joined` | what else such a function may have, and the verbs |
 //! | `dropped` | calls that are given up |
+//! | `monitor` | answers that are compared with the source |
 
 #[path = "../fleet/mod.rs"]
 mod fleet;
@@ -19,6 +20,7 @@ mod batch_form;
 mod combination;
 mod dropped;
 mod joined;
+mod monitor;
 mod old;
 mod plan;
 mod shape;

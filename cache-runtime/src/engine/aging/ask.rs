@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::Old;
 use super::drive::{Drive, timed_out};
+use super::monitor::Check;
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -46,17 +47,17 @@ pub struct Loading<S: Cached> {
 
 /// A load without its call.
 pub struct Loader<S: Cached> {
-    shape: S,
-    template: u64,
-    early: Early,
-    lead: Option<Lead>,
-    how: How,
+    pub(super) shape: S,
+    pub(super) template: u64,
+    pub(super) early: Early,
+    pub(super) lead: Option<Lead>,
+    pub(super) how: How,
     /// Whether there is an old value, which an error must not replace.
-    has_old: bool,
+    pub(super) has_old: bool,
 }
 
 /// What is left to do before the body.
-enum How {
+pub(super) enum How {
     /// Nothing.
     Begin { refreshes: Option<Nanos>, share: Option<Share> },
     /// Look whether somebody else has refreshed it, or does.
@@ -67,6 +68,12 @@ impl<S: Cached> Run<S> {
     /// Who drives, and what.
     pub fn split(self) -> (Drive<S>, Loading<S>) {
         (self.drive, self.loading)
+    }
+
+    /// The load is only compared with the old value, which is returned.
+    pub(super) fn checked(mut self, check: Check<S::Value>) -> Self {
+        self.drive = self.drive.checked(check);
+        self
     }
 }
 
@@ -212,7 +219,7 @@ impl Call<'_> {
     ) -> Result<Looked<'a, S>, Error> {
         let mut patience = Patience::new(self.site.options.wait);
         if let Some(shared) = self.shared() {
-            return Box::pin(self.look_shared(shared, mode, key, early, shape, &mut patience, old)).await;
+            return Box::pin(self.look_shared(shared, mode, key, early, shape, &mut patience, old, None)).await;
         }
         let mut next = self.next(mode, key, shape, &patience);
         loop {
@@ -233,7 +240,7 @@ impl Call<'_> {
         }
     }
 
-    fn run<S: Cached>(
+    pub(super) fn run<S: Cached>(
         &self,
         key: &[u8],
         old: Option<Old<S::Ret>>,

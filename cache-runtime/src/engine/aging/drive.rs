@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::Old;
+use super::monitor::Check;
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -21,6 +22,8 @@ pub struct Drive<S: Cached> {
     deadline: Option<Nanos>,
     /// When an old value is returned instead of what is being loaded.
     soft: Option<Nanos>,
+    /// Whether the load is only compared with the old value.
+    check: Option<Check<S::Value>>,
 }
 
 /// What a timeout is, as an error.
@@ -47,7 +50,11 @@ impl<S: Cached> Drive<S> {
         deadline: Option<Nanos>,
         soft: Option<Nanos>,
     ) -> Self {
-        Self { call, shape, key: key.into(), old, deadline, soft }
+        Self { call, shape, key: key.into(), old, deadline, soft, check: None }
+    }
+
+    pub(super) fn checked(self, check: Check<S::Value>) -> Self {
+        Self { check: Some(check), ..self }
     }
 
     /// Runs a load in the caller's own task.
@@ -119,6 +126,14 @@ where
         F: Future<Output = Option<S::Ret>> + Send + 'static,
         C: Future<Output = Option<S::Ret>> + Send + 'static,
     {
+        if let (Some(check), Some(old)) = (self.check.take(), self.old.take_if(|old| old.freshness == Freshness::Fresh))
+        {
+            let background = self.core().map(|core| Arc::clone(&core.background));
+            let checked = check.run(self.call, self.shape, carried(Box::pin(work)));
+            // One that finds no place is left out.
+            let _ = background.is_some_and(|background| background.spawn(checked));
+            return Ok(old.ret);
+        }
         let soft = self.soft;
         let at_once = |old: &mut Old<S::Ret>| match old.freshness {
             Freshness::Fresh | Freshness::Early => true,

@@ -9,15 +9,18 @@
 //! |---|---|
 //! | `ask` | what a call comes to: a value, an old one, a load |
 //! | `drive` | running the load |
+//! | `monitor` | comparing what was served with the source |
 //! | `pause` | keys whose source has just failed |
 
 mod ask;
 mod drive;
+mod monitor;
 mod pause;
 
 pub use ask::{Ask, Loader, Loading, Run};
 pub use drive::Drive;
 pub(crate) use drive::{Background, timed_out};
+pub use monitor::same;
 pub(crate) use pause::Pauses;
 
 use crate::policy::Freshness;

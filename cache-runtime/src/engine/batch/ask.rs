@@ -183,7 +183,8 @@ where
     }
 
     async fn try_ask(self) -> Result<BatchAsk<S, K>, Error> {
-        let Self { call, mode, shape, asked, unique, slots, wanted } = self;
+        let Self { call, mode, shape, asked, unique, slots, mut wanted } = self;
+        Wanted::order(&mut wanted);
         let options = &call.site.options;
         let began = alive_now();
         let deadline = options.timeout.map(|timeout| after(began, timeout));

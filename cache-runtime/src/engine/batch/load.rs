@@ -324,12 +324,16 @@ where
     K: Eq + Hash,
     S::Collection: Collection<K, S::Out>,
 {
-    let places: HashMap<&K, usize> = unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
-    let give = |id: &K| match places.get(id).map(|index| &slots[*index]) {
+    let give = |slot: Option<&Slot<_>>| match slot {
         Some(Slot::Found(value)) => Some(shape.give(Arc::clone(value))),
         _ => None,
     };
-    let values = asked.iter().map(give).collect();
+    let values = if asked.len() == unique.len() {
+        slots.iter().map(|slot| give(Some(slot))).collect()
+    } else {
+        let places: HashMap<&K, usize> = unique.iter().enumerate().map(|(index, id)| (id, index)).collect();
+        asked.iter().map(|id| give(places.get(id).map(|index| &slots[*index]))).collect()
+    };
     shape.ok(S::Collection::build(asked, values))
 }
 

@@ -27,7 +27,7 @@ impl<'c> Call<'c> {
         S: BatchCached,
         K: Clone + Eq + Hash,
     {
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_capacity_and_hasher(asked.len(), foldhash::fast::RandomState::default());
         let unique: Vec<K> = asked.iter().filter(|id| seen.insert((*id).clone())).cloned().collect();
         drop(seen);
         let mut slots = Vec::with_capacity(unique.len());
@@ -42,10 +42,6 @@ impl<'c> Call<'c> {
                     slots.push(None);
                 }
             }
-        }
-        wanted.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
-        for index in 1..wanted.len() {
-            wanted[index].is_twin = wanted[index].key.as_bytes() == wanted[index - 1].key.as_bytes();
         }
         Asked { call: self, mode, shape, asked, unique, slots, wanted }
     }
@@ -102,7 +98,7 @@ pub struct Asked<'a, S: BatchCached, K> {
     /// Each element once, with the place of its slot.
     pub(super) unique: Vec<K>,
     pub(super) slots: Vec<Option<Slot<ValueOf<S>>>>,
-    /// In the order of their keys.
+    /// Not in any order yet.
     pub(super) wanted: Vec<Wanted>,
 }
 
@@ -132,10 +128,11 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
     }
 
     async fn try_look_up(self) -> Result<Batch<'a, S, K>, Error> {
-        let Self { call, mode, shape, asked, unique, mut slots, wanted } = self;
+        let Self { call, mode, shape, asked, unique, mut slots, mut wanted } = self;
         let (found, refreshes) = match call.shared() {
             Some(shared) => (call.batch_shared(shared, mode, shape.one(), wanted).await?, None),
             None => {
+                Wanted::order(&mut wanted);
                 let began = call.core().filter(|_| mode == Mode::Refresh).map(|core| core.now());
                 (call.lead_here(mode, shape.one(), wanted).await, began)
             }

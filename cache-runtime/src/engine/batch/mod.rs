@@ -108,6 +108,16 @@ pub(crate) struct Wanted {
     pub(super) is_twin: bool,
 }
 
+impl Wanted {
+    /// Brings elements into the order of their keys, and says which are twins.
+    pub(crate) fn order(all: &mut [Self]) {
+        all.sort_by(|a, b| a.key.as_bytes().cmp(b.key.as_bytes()));
+        for index in 1..all.len() {
+            all[index].is_twin = all[index].key.as_bytes() == all[index - 1].key.as_bytes();
+        }
+    }
+}
+
 impl Call<'_> {
     /// Whether an element is not worth a load: the source has failed while somebody waited for it, and there is an old value.
     pub(super) fn is_left(&self, wanted: &Wanted) -> bool {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::Shared;
+use super::glance::GlancedBatch;
 use super::grant::Acquired;
 use super::look::Want;
 use super::read::{Turn, woken};
@@ -50,13 +51,23 @@ impl Call<'_> {
         if !reachable {
             self.failing(super::write::undelivered())?;
         }
+        let mut found = Vec::with_capacity(wanted.len());
+        let GlancedBatch { served, others: wanted, seen: first } =
+            Box::pin(self.glance_batch(shared, mode, wanted, shape)).await;
+        found.extend(served.into_iter().map(|(index, ret)| (index, Became::Done(ret))));
+        if wanted.is_empty() {
+            return Ok(found);
+        }
         let mut wants: Vec<Want> =
             wanted.iter().map(|wanted| Want::of(shared, self, &wanted.key, &wanted.early)).collect();
-        let mut found = Vec::with_capacity(wanted.len());
         let mut missing = Vec::new();
         let mut seen = Vec::new();
         if reachable && mode == Mode::Read {
-            match shared.look(&wants, wall_ms()).await {
+            let looked = match first {
+                Some(first) => shared.look_on(&wants, first, wall_ms()).await,
+                None => shared.look(&wants, wall_ms()).await,
+            };
+            match looked {
                 Ok(looked) => seen = looked,
                 Err(error) => {
                     reachable = false;
@@ -106,7 +117,7 @@ impl Call<'_> {
                 slides.extend(self.slides_of(core, shared, want, Some(&seen)));
             }
             if old.as_ref().is_some_and(|old| old.freshness == Freshness::Fresh) {
-                self.count_hit(core, shared, want);
+                self.count_hit(core, shared, &want.name.entry, core.now());
             }
             want.learn(shared, &seen);
             want.aged = false;

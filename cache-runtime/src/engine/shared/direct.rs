@@ -118,12 +118,21 @@ impl Direct<'_> {
         key: &KeyWriter,
         handling: &Handling<V>,
     ) -> Result<Option<Arc<V>>, Error> {
-        let want = self.want(key);
-        let seen = self.look(&want).await?;
-        Ok(match self.call.decode_value(self.shared, &want, &seen, handling) {
+        Ok(match self.stored(key, handling).await? {
             Some(Stored::Some(value)) => value.downcast::<V>().ok(),
             _ => None,
         })
+    }
+
+    /// What is under a key: a value, or that there is none. Not counted.
+    pub(crate) async fn stored<V: Send + Sync + 'static>(
+        &self,
+        key: &KeyWriter,
+        handling: &Handling<V>,
+    ) -> Result<Option<Stored>, Error> {
+        let want = self.want(key);
+        let seen = self.look(&want).await?;
+        Ok(self.call.decode_value(self.shared, &want, &seen, handling))
     }
 
     pub(crate) async fn exists(&self, key: &KeyWriter) -> Result<bool, Error> {
@@ -188,7 +197,7 @@ impl Direct<'_> {
         cells: &[(Name, Nonce)],
         value: &V,
     ) -> Result<Image, Error> {
-        let wire = self.shared.wire(self.call.site, &want.name);
+        let wire = self.shared.wire(self.call.site, &want.name.entry);
         (Handling::<V>::STORABLE.pack)(&wire, &self.head(key.template(), cells), Some(value))
     }
 
@@ -379,7 +388,7 @@ impl Direct<'_> {
         sum: i64,
         life: Life,
     ) -> Result<Option<i64>, Error> {
-        let wire = self.shared.wire(self.call.site, &want.name);
+        let wire = self.shared.wire(self.call.site, &want.name.entry);
         let image = crate::codec::pack_counter(&wire, &self.head(0, cells), sum)?;
         let done = self.first_flag(vec![replace(want, Some(seen), Some(image), life, true)]).await?;
         Ok(done.then_some(sum))
@@ -403,7 +412,7 @@ impl Direct<'_> {
                     cells.push((Cow::Borrowed(&**name), *nonce));
                 }
             }
-            let image = crate::codec::relabel(&self.shared.wire(self.call.site, &want.name), &envelope, cells)?;
+            let image = crate::codec::relabel(&self.shared.wire(self.call.site, &want.name.entry), &envelope, cells)?;
             let left = self.left(&want).await?.flatten();
             let mut ops = vec![replace(&want, Some(&seen), Some(image), Life::Keep, false)];
             ops.extend(extended(&more, left, 0));
@@ -479,7 +488,7 @@ impl Direct<'_> {
 
     /// Drops all entries of the call's function.
     pub(crate) async fn clear_function(&self) -> Result<(), Error> {
-        self.invalidate_cell(Covers::Function, super::function_name(self.call.site).as_bytes()).await
+        self.invalidate_cell(Covers::Function, self.call.site.cell_text().as_bytes()).await
     }
 
     /// What is known of an entry, for people.

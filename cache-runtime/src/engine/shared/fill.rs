@@ -107,7 +107,7 @@ impl Call<'_> {
             cost_us: ending.cost / 1_000,
             cells: cells.iter().map(|(name, nonce)| (std::borrow::Cow::Borrowed(&**name), *nonce)).collect(),
         };
-        let wire = shared.wire(self.site, &fill.grant.want.name);
+        let wire = shared.wire(self.site, &fill.grant.want.name.entry);
         let image = match (outcome, ending.value, ending.errors) {
             (Outcome::Err, Err(error), Some(errors)) => (errors.pack)(&wire, &head, Some(error)),
             (Outcome::Err, ..) => Err(Error::new(

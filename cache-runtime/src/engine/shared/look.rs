@@ -18,6 +18,7 @@ use crate::record::{Erased, Stored};
 use crate::report;
 use crate::sabotage::{self, Mutation};
 use crate::shape::{Cached, Handling};
+use crate::site::Site;
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
 /// Where an entry's envelope is looked for.
@@ -53,7 +54,7 @@ pub(crate) struct Want {
 
 /// What a look-up found under one name.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// The envelope, and under which of the entry's names it is.
     pub(super) envelope: Option<Vec<u8>>,
     pub(super) beside: bool,
@@ -83,6 +84,81 @@ pub(super) enum Verdict<'e> {
     Unusable(Reject),
 }
 
+/// What an entry is judged by.
+pub(super) trait Terms {
+    /// Identity of the key template; 0 fits every entry.
+    fn template(&self) -> u64;
+
+    /// The nonce of a cell, if it has one; the outer `None`: it was not read. An entry mostly names its cells in the order in
+    /// which they are wanted, so where it names this one is worth a try.
+    fn nonce(&self, place: usize, cell: &[u8]) -> Option<Option<&[u8]>>;
+
+    /// The cells that the entry has to depend on, the function's own aside, and where each is among what is wanted.
+    fn demanded(&self) -> impl Iterator<Item = (usize, &[u8])>;
+}
+
+/// What an envelope is worth at a moment.
+pub(super) enum Worth {
+    Live,
+    Missing,
+    Dead,
+    Other,
+    Ask(Vec<Name>),
+}
+
+/// Judges an envelope; [`Verdict`] says what the words mean.
+pub(super) fn judge(envelope: &Envelope<'_>, terms: &impl Terms, now_ms: u64) -> Worth {
+    let head = &envelope.head;
+    let template = terms.template();
+    if head.template != template && head.template != 0 && template != 0 {
+        return Worth::Other;
+    }
+    if head.outcome == Outcome::Hint {
+        return Worth::Missing;
+    }
+    if head.expires_ms != 0 && head.expires_ms <= now_ms {
+        return Worth::Dead;
+    }
+    let mut ask = Vec::new();
+    for (place, (name, nonce)) in head.cells.iter().enumerate() {
+        match terms.nonce(place, name) {
+            None => ask.push(Arc::from(&**name)),
+            Some(Some(current)) if *current == nonce[..] => {}
+            Some(None) if sabotage::is(Mutation::MissingCell) => {}
+            Some(_) => return Worth::Dead,
+        }
+    }
+    let names = |place: usize, cell: &[u8]| head.cells.get(place).is_some_and(|(name, _)| **name == *cell);
+    let is_named = |cell: &[u8]| (0..head.cells.len()).any(|place| names(place, cell));
+    if terms.demanded().any(|(place, cell)| !names(place, cell) && !is_named(cell)) {
+        return Worth::Dead;
+    }
+    if ask.is_empty() { Worth::Live } else { Worth::Ask(ask) }
+}
+
+/// A look-up of one entry.
+struct Looked<'a> {
+    want: &'a Want,
+    seen: &'a Seen,
+}
+
+impl Terms for Looked<'_> {
+    fn template(&self) -> u64 {
+        self.want.template
+    }
+
+    fn nonce(&self, _: usize, cell: &[u8]) -> Option<Option<&[u8]>> {
+        let (_, nonce) = self.seen.cells.iter().find(|(known, _)| **known == *cell)?;
+        Some(nonce.as_ref().map(|nonce| &nonce[..]))
+    }
+
+    fn demanded(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let own = self.want.own.as_ref();
+        let required = self.want.required.iter().enumerate();
+        required.filter(move |(_, cell)| own != Some(cell)).map(|(place, cell)| (place, &**cell))
+    }
+}
+
 /// Why an entry that is there is a miss.
 #[derive(Debug)]
 enum Rejected {
@@ -103,8 +179,7 @@ impl Want {
                 required.push(cell);
             }
         }
-        let wire = shared.wire(call.site, &name);
-        let form = if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole };
+        let form = shared.form(call.site);
         let own = shared.function_cell(tenant, call.site);
         let (template, noted, copied) = (key.template(), Vec::new(), shared.copies(call.site));
         let mut want = Self { name, template, form, required, own, noted, copied, aged: false, rejected: false };
@@ -137,8 +212,9 @@ impl Want {
     }
 
     fn remember(&mut self, shared: &Shared) {
-        let note = shared.notes.get(&self.name.entry);
-        self.noted = note.cells.iter().filter(|cell| !self.required.contains(cell)).cloned().collect();
+        let noted = shared.notes.cells(&self.name.entry);
+        self.noted =
+            noted.iter().flat_map(|cells| &**cells).filter(|cell| !self.required.contains(cell)).cloned().collect();
     }
 
     /// Takes the names of cells from what is there, so that a load knows them before it begins.
@@ -201,34 +277,23 @@ impl Seen {
             Some(Err(reject)) => return Verdict::Unusable(reject),
             Some(Ok(envelope)) => envelope,
         };
-        let head = &envelope.head;
-        if head.template != want.template && head.template != 0 && want.template != 0 {
-            return Verdict::Other;
+        match judge(&envelope, &Looked { want, seen: self }, now_ms) {
+            Worth::Live => Verdict::Live(Box::new(envelope)),
+            Worth::Missing => Verdict::Missing,
+            Worth::Dead => Verdict::Dead,
+            Worth::Other => Verdict::Other,
+            Worth::Ask(cells) => Verdict::Ask(cells),
         }
-        if head.outcome == Outcome::Hint {
-            return Verdict::Missing;
-        }
-        if head.expires_ms != 0 && head.expires_ms <= now_ms {
-            return Verdict::Dead;
-        }
-        let mut ask = Vec::new();
-        for (name, nonce) in &head.cells {
-            match self.cells.iter().find(|(known, _)| **known == **name) {
-                None => ask.push(Arc::from(&**name)),
-                Some((_, current)) if *current == Some(*nonce) => {}
-                Some((_, None)) if sabotage::is(Mutation::MissingCell) => {}
-                Some(_) => return Verdict::Dead,
-            }
-        }
-        let mut demanded = want.required.iter().filter(|cell| want.own.as_ref() != Some(cell));
-        if demanded.any(|cell| !head.cells.iter().any(|(name, _)| **name == **cell)) {
-            return Verdict::Dead;
-        }
-        if ask.is_empty() { Verdict::Live(Box::new(envelope)) } else { Verdict::Ask(ask) }
     }
 }
 
 impl Shared {
+    /// Where the envelopes of a function's entries are looked for.
+    pub(super) fn form(&self, site: &Site) -> Form {
+        let wire = self.wire(site, &[]);
+        if wire.codec == Codec::Json && !wire.encrypt { Form::Either } else { Form::Whole }
+    }
+
     /// Reads the entries with their cells: one round trip, and a second one where an entry names cells that nobody knew.
     pub(super) async fn look(&self, wants: &[Want], now_ms: u64) -> Result<Vec<Seen>, Error> {
         let mut cells: Vec<&Name> = Vec::new();
@@ -272,6 +337,18 @@ impl Shared {
         Ok(seen)
     }
 
+    /// What [`look`](Self::look) finds, where somebody has read the entries and the cells that they are wanted with.
+    pub(super) async fn look_on(
+        &self,
+        wants: &[Want],
+        seen: Result<Vec<Seen>, Error>,
+        now_ms: u64,
+    ) -> Result<Vec<Seen>, Error> {
+        let mut seen = seen?;
+        self.ask(wants, &mut seen, now_ms).await?;
+        Ok(seen)
+    }
+
     /// Reads the cells that entries name and nobody knew.
     pub(super) async fn ask(&self, wants: &[Want], seen: &mut [Seen], now_ms: u64) -> Result<(), Error> {
         let asked: Vec<Vec<Name>> = wants
@@ -308,13 +385,41 @@ impl Shared {
     }
 }
 
+/// What is in an envelope: a value, that there is none, or an error; `None`: nothing that is of use here.
+fn content<V: Send + Sync + 'static>(
+    wire: &Wire<'_>,
+    envelope: &Envelope<'_>,
+    handling: &Handling<V>,
+    error: impl FnOnce(&Wire<'_>, &Envelope<'_>) -> Result<Option<Erased>, Reject>,
+) -> Result<Option<Stored>, Reject> {
+    match envelope.head.outcome {
+        Outcome::Some => (handling.unpack)(wire, envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
+        Outcome::None => crate::codec::verify(wire, envelope).map(|()| Some(Stored::None)),
+        Outcome::Err => error(wire, envelope).map(|error| error.map(Stored::Err)),
+        Outcome::Hint => Ok(None),
+    }
+}
+
+/// [`content`] of what a function of this shape stored.
+pub(super) fn content_of<S: Cached>(
+    wire: &Wire<'_>,
+    envelope: &Envelope<'_>,
+    shape: S,
+) -> Result<Option<Stored>, Reject> {
+    content(wire, envelope, shape.handling(), |wire, envelope| errors(wire, envelope, shape))
+}
+
+fn errors<S: Cached>(wire: &Wire<'_>, envelope: &Envelope<'_>, shape: S) -> Result<Option<Erased>, Reject> {
+    match shape.errors() {
+        Some(errors) => (errors.unpack)(wire, envelope).map(|error| shape.share(&error)),
+        None => Ok(None),
+    }
+}
+
 impl Call<'_> {
     /// What a function stored that may be served: a value, that there is none, or an error that it keeps.
     pub(super) fn decode<S: Cached>(&self, shared: &Shared, want: &mut Want, seen: &Seen, shape: S) -> Option<Stored> {
-        let errors = |wire: &Wire<'_>, envelope: &Envelope<'_>| match shape.errors() {
-            Some(errors) => (errors.unpack)(wire, envelope).map(|error| shape.share(&error)),
-            None => Ok(None),
-        };
+        let errors = |wire: &Wire<'_>, envelope: &Envelope<'_>| errors(wire, envelope, shape);
         self.decode_as(shared, want, seen, shape.handling(), errors).unwrap_or_else(|rejected| {
             if !std::mem::replace(&mut want.rejected, true) {
                 self.rejected(rejected);
@@ -351,18 +456,12 @@ impl Call<'_> {
             Verdict::Other => return Err(Rejected::Template),
             Verdict::Missing | Verdict::Dead | Verdict::Ask(_) => return Ok(None),
         };
-        let mut wire = shared.wire(self.site, &want.name);
+        let mut wire = shared.wire(self.site, &want.name.entry);
         if std::ptr::eq(self.site, &raw const DIRECT) {
             // A direct call reads what any function stored; its decoder is one of ours, whichever it is.
             wire.codec = envelope.codec.unwrap_or(wire.codec);
         }
-        match envelope.head.outcome {
-            Outcome::Some => (handling.unpack)(&wire, &envelope).map(|value| Some(Stored::Some(Arc::new(value)))),
-            Outcome::None => crate::codec::verify(&wire, &envelope).map(|()| Some(Stored::None)),
-            Outcome::Err => error(&wire, &envelope).map(|error| error.map(Stored::Err)),
-            Outcome::Hint => Ok(None),
-        }
-        .map_err(Rejected::Bytes)
+        content(&wire, &envelope, handling, error).map_err(Rejected::Bytes)
     }
 
     /// Counts an entry that could not be used. What another version of the program stored is expected, and so is that two

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `names` | physical names |
 //! | `look` | reading entries with their cells, and judging them |
+//! | `glance` | the same for what almost every call is: a hit |
 //! | `near` | copies in memory of what was read |
 //! | `read` | a call that missed: join, lead, wait for a lease |
 //! | `grant` | the right to fill an entry: lease, nonces, renewal |
@@ -17,6 +18,7 @@ mod batch;
 pub(crate) mod direct;
 pub(crate) mod fence;
 pub(crate) mod fill;
+mod glance;
 mod grant;
 pub(super) mod look;
 pub(crate) mod names;
@@ -41,7 +43,7 @@ use crate::hybrid::{Coherent, L1};
 use crate::outbox::Outbox;
 use crate::report;
 use crate::site::{Site, SiteKind};
-use crate::store::{EntryName, Name, Nonce, Op, SharedStore};
+use crate::store::{Name, Nonce, Op, SharedStore};
 use crate::tenant::Tenant;
 
 pub(crate) use grant::{Grant, renewing};
@@ -114,19 +116,19 @@ impl Shared {
     }
 
     /// δ: how long a copy in the memory of any process may be served unheard of.
-    fn lease(&self) -> Duration {
+    pub(crate) fn lease(&self) -> Duration {
         self.lease
     }
 
     /// The way in which a function's values become bytes under a name.
-    pub(super) fn wire<'w>(&'w self, site: &Site, name: &'w EntryName) -> Wire<'w> {
+    pub(super) fn wire<'w>(&'w self, site: &Site, name: &'w [u8]) -> Wire<'w> {
         let options = &site.options;
         Wire {
             codec: options.codec.unwrap_or(self.bytes.codec),
             compress_above: options.compress_above.or(self.bytes.compress_above),
             encrypt: options.encrypt || self.bytes.encrypt,
             keys: &self.bytes.keys,
-            name: &name.entry,
+            name,
         }
     }
 
@@ -150,8 +152,7 @@ impl Shared {
 
     /// The cell of a function's entries. What is stored by key, by a write or a direct call, is no function's.
     pub(super) fn function_cell(&self, tenant: Option<&Tenant>, site: &Site) -> Option<Name> {
-        let is_function = site.kind == SiteKind::Read && !std::ptr::eq(site, &raw const DIRECT);
-        is_function.then(|| self.cell(Covers::Function, tenant, function_name(site).as_bytes()))
+        is_function(site).then(|| self.cell(Covers::Function, tenant, site.cell_text().as_bytes()))
     }
 
     /// Whether what the store says may be believed: no invalidation of this process waits to be delivered.
@@ -182,10 +183,9 @@ impl Shared {
     }
 }
 
-/// A function's name for its cell. Lines move between versions of a program that share a backend, so the template tells apart
-/// what one place cannot: functions of a macro, for one.
-pub(super) fn function_name(site: &Site) -> String {
-    format!("{}#{:016x}", site.place(), site.seed())
+/// Whether a site's entries are a function's own.
+fn is_function(site: &Site) -> bool {
+    site.kind == SiteKind::Read && !std::ptr::eq(site, &raw const DIRECT)
 }
 
 /// A backend that gave fewer replies than there were commands.
@@ -209,13 +209,21 @@ impl Call<'_> {
         self.reachable()?.shared.as_ref()
     }
 
-    /// Counts a call, or its fill, that the backend failed.
+    /// Counts a call, or its fill, that the backend failed, and says so once per cause and interval.
     pub(super) fn failed(&self, error: &Error) {
         if let Some(function) = self.function() {
             function.counters.degraded.increment();
         }
+        // One that is away must not keep it unsaid that another one is full.
+        let cause = match error.kind() {
+            ErrorKind::Unavailable => "the shared backend is away",
+            ErrorKind::Denied => "the shared backend denies what the cache needs",
+            ErrorKind::ReadOnly => "the shared backend takes no writes",
+            ErrorKind::Full => "the shared backend is full",
+            _ => "the shared backend fails",
+        };
         let function = self.site.name;
-        report::warn("the shared backend fails", &format_args!("`{function}`: {error}"));
+        report::warn(cause, &format_args!("`{function}`: {error}"));
     }
 
     /// Counts a call that the backend failed. It goes on without it, unless the function is to fail then.

@@ -20,20 +20,29 @@ use crate::tenant::Tenant;
 
 /// The names of the entry under a physical key.
 pub(crate) fn entry(prefix: &[u8], physical: &[u8]) -> EntryName {
-    let tag = slot_tag(physical);
     let beside = |what: &[u8]| -> Name {
         let mut name = Vec::with_capacity(prefix.len() + what.len() + 2 * physical.len() + 4);
-        name.extend_from_slice(prefix);
-        name.extend_from_slice(what);
-        name.push(b'{');
-        name.extend_from_slice(tag.as_deref().unwrap_or(physical));
-        name.push(b'}');
-        if tag.is_some() {
-            name.extend_from_slice(physical);
-        }
+        write_beside(&mut name, prefix, what, physical);
         name.into()
     };
     EntryName { entry: Arc::from(physical), side: beside(SIDE), lease: beside(LEASE) }
+}
+
+/// Appends the name under which the envelope of the entry under a physical key is, where that is plain JSON.
+pub(super) fn write_side(name: &mut Vec<u8>, prefix: &[u8], physical: &[u8]) {
+    write_beside(name, prefix, SIDE, physical);
+}
+
+fn write_beside(name: &mut Vec<u8>, prefix: &[u8], what: &[u8], physical: &[u8]) {
+    let tag = slot_tag(physical);
+    name.extend_from_slice(prefix);
+    name.extend_from_slice(what);
+    name.push(b'{');
+    name.extend_from_slice(tag.as_deref().unwrap_or(physical));
+    name.push(b'}');
+    if tag.is_some() {
+        name.extend_from_slice(physical);
+    }
 }
 
 /// What the names begin with on which it is tried whether changes are told.
@@ -63,6 +72,13 @@ fn slot_tag(physical: &[u8]) -> Option<Vec<u8>> {
 
 /// The name of a cell.
 pub(crate) fn cell(prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text: &[u8]) -> Name {
+    let mut name = Vec::with_capacity(prefix.len() + text.len() + 88);
+    write_cell(&mut name, prefix, covers, tenant, text);
+    name.into()
+}
+
+/// Appends the name of a cell.
+pub(super) fn write_cell(name: &mut Vec<u8>, prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text: &[u8]) {
     let word: &[u8] = match covers {
         Covers::All => b"%+all",
         Covers::Any => b"%+any",
@@ -71,7 +87,6 @@ pub(crate) fn cell(prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text:
         Covers::Namespace => b"%+ns:",
         Covers::Tag => b"%+tag:",
     };
-    let mut name = Vec::with_capacity(prefix.len() + word.len() + text.len() + 80);
     name.extend_from_slice(prefix);
     if let Some(tenant) = tenant {
         name.extend_from_slice(b"tenant-");
@@ -80,7 +95,6 @@ pub(crate) fn cell(prefix: &[u8], covers: Covers, tenant: Option<&Tenant>, text:
     }
     name.extend_from_slice(word);
     name.extend_from_slice(text);
-    name.into()
 }
 
 /// What a name that a scan found is about.

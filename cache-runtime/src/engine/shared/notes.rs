@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -17,6 +18,8 @@ const SHARDS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Notes {
     shards: Box<[Mutex<Table>]>,
+    /// Whether cells of any entry were ever remembered: most programs say all tags before the load.
+    learnt: AtomicBool,
     hasher: foldhash::fast::RandomState,
 }
 
@@ -37,22 +40,37 @@ pub(crate) struct Note {
 
 impl Default for Notes {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: foldhash::fast::RandomState::default() }
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            learnt: AtomicBool::new(false),
+            hasher: foldhash::fast::RandomState::default(),
+        }
     }
 }
 
 impl Notes {
-    fn shard(&self, name: &Name) -> &Mutex<Table> {
+    fn shard(&self, name: &[u8]) -> &Mutex<Table> {
         use std::hash::BuildHasher;
         &self.shards[self.hasher.hash_one(name) as usize % SHARDS]
     }
 
-    pub(crate) fn get(&self, name: &Name) -> Note {
+    pub(crate) fn get(&self, name: &[u8]) -> Note {
         self.shard(name).lock().get(name).cloned().unwrap_or_default()
+    }
+
+    /// The cells that are remembered of an entry, if there are any.
+    pub(crate) fn cells(&self, name: &[u8]) -> Option<Arc<[Name]>> {
+        if !self.learnt.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.shard(name).lock().get(name).filter(|note| !note.cells.is_empty()).map(|note| Arc::clone(&note.cells))
     }
 
     /// Remembers the cells of an entry.
     pub(crate) fn learn(&self, name: &Name, cells: &[Name]) {
+        if !cells.is_empty() {
+            self.learnt.store(true, Ordering::Relaxed);
+        }
         let mut table = self.shard(name).lock();
         match table.get_mut(name) {
             Some(note) if *note.cells == *cells => {}
@@ -85,11 +103,11 @@ impl Notes {
     }
 
     /// Counts a hit.
-    pub(crate) fn touch(&self, name: &Name, now: Nanos) {
+    pub(crate) fn touch(&self, name: &[u8], now: Nanos) {
         let mut table = self.shard(name).lock();
         let note = match table.get_mut(name) {
             Some(note) => note,
-            None => room(&mut table).entry(Arc::clone(name)).or_default(),
+            None => room(&mut table).entry(name.into()).or_default(),
         };
         note.hits += 1;
         note.last_access = now;

@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::Shared;
 use super::fill::lifetime;
+use super::glance::Glanced;
 use super::grant::{Acquired, Grant};
 use super::look::{Seen, Want};
-use crate::clock::{after, alive_now, wall_ms};
+use crate::clock::{Nanos, after, alive_now, wall_ms};
 use crate::engine::aging::Old;
 use crate::engine::call::Call;
 use crate::engine::core::Core;
@@ -74,13 +75,22 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
     ) -> Result<Step<'_, S>, Error> {
-        match self.look_shared(shared, mode, key, early, shape, patience, &Mutex::new(None)).await? {
+        // Almost every call ends here, so what follows is not a part of this future but of another.
+        let first = match self.glance_shared(shared, mode, key, &early, shape).await {
+            Glanced::Served(ret) => return Ok(Step::Done(ret)),
+            Glanced::Seen(seen) => Some(seen),
+            Glanced::Nothing => None,
+        };
+        let old = Mutex::new(None);
+        let looked = Box::pin(self.look_shared(shared, mode, key, early, shape, patience, &old, first)).await?;
+        match looked {
             Looked::Step(step) => Ok(step),
             Looked::Refresh(_, early) => Ok(self.load(shape, key, early, Leading::ALONE)),
         }
     }
 
-    /// [`miss_shared`](Self::miss_shared) of a function that may be served an `old` value.
+    /// [`miss_shared`](Self::miss_shared) of a function that may be served an `old` value. `first` is what was found there,
+    /// where somebody has looked already.
     #[allow(clippy::too_many_arguments, reason = "a miss knows all of this and nothing of it belongs together")]
     pub(crate) async fn look_shared<S: Cached>(
         &self,
@@ -91,6 +101,7 @@ impl Call<'_> {
         shape: S,
         patience: &mut Patience,
         old: &Mutex<Option<Old<S::Ret>>>,
+        mut first: Option<Result<Seen, Error>>,
     ) -> Result<Looked<'_, S>, Error> {
         let Some(core) = self.cacheable(shape) else {
             return Ok(Looked::Step(self.load(shape, key, early, Leading::ALONE)));
@@ -105,7 +116,13 @@ impl Call<'_> {
                 // An invalidation of this process has not reached it.
                 self.failing(super::write::undelivered())?;
             } else if mode == Mode::Read {
-                match shared.look(std::slice::from_ref(&want), wall_ms()).await {
+                let looked = match first.take() {
+                    Some(seen) => {
+                        shared.look_on(std::slice::from_ref(&want), seen.map(|seen| vec![seen]), wall_ms()).await
+                    }
+                    None => shared.look(std::slice::from_ref(&want), wall_ms()).await,
+                };
+                match looked {
                     Ok(seen) if want.aged => {
                         let found = seen
                             .first()
@@ -117,7 +134,7 @@ impl Call<'_> {
                         }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
-                                self.count_hit(core, shared, &want);
+                                self.count_hit(core, shared, &want.name.entry, core.now());
                                 return Ok(Looked::Step(Step::Done(found.ret)));
                             }
                             Some(found) => {
@@ -221,14 +238,14 @@ impl Call<'_> {
         if self.site.options.sliding {
             slides.extend(self.slides_of(core, shared, want, None));
         }
-        self.count_hit(core, shared, want);
+        self.count_hit(core, shared, &want.name.entry, core.now());
         Some(ret)
     }
 
-    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, want: &Want) {
+    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos) {
         if let Some(counters) = core.function(self.site).tally() {
             counters.hits.increment();
-            shared.notes.touch(&want.name.entry, core.now());
+            shared.notes.touch(entry, now);
         }
     }
 
@@ -348,7 +365,7 @@ impl Call<'_> {
         let envelope = seen.parse(want)?.ok().filter(|envelope| envelope.head.expires_ms > 0)?;
         let span = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let expires_ms = ttl.map_or(0, |ttl| wall_ms().saturating_add(span(ttl)));
-        let image = crate::codec::relive(&shared.wire(self.site, &want.name), &envelope, expires_ms).ok()?;
+        let image = crate::codec::relive(&shared.wire(self.site, &want.name.entry), &envelope, expires_ms).ok()?;
         let life = ttl.map_or(Life::Forever, |ttl| Life::For(ttl.saturating_add(window)));
         Some(super::direct::replace(want, Some(seen), Some(image), life, false))
     }

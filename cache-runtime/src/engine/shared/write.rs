@@ -481,7 +481,7 @@ impl<V: Send + Sync + 'static> SharedClaim<V> {
             cost_us: 0,
             cells: cells.iter().map(|(name, nonce)| (std::borrow::Cow::Borrowed(&**name), *nonce)).collect(),
         };
-        let wire = shared.wire(call.site, &self.want.name);
+        let wire = shared.wire(call.site, &self.want.name.entry);
         let image = (self.target.handling.pack)(&wire, &head, Some(value))?;
         Ok(Some((image, ttl)))
     }

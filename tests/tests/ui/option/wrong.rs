@@ -91,4 +91,9 @@ async fn in_both(a: u64) -> u64 {
     a
 }
 
+#[cache_read(key = "x:<a>", monitor = "1")]
+async fn no_share(a: u64) -> u64 {
+    a
+}
+
 fn main() {}

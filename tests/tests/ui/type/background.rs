@@ -51,4 +51,12 @@ impl Repo {
     }
 }
 
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Incomparable(u64);
+
+#[cache_read(key = "x:<a>", monitor = "1%")]
+async fn not_comparable(a: u64) -> Result<Incomparable, std::fmt::Error> {
+    Ok(Incomparable(a))
+}
+
 fn main() {}
