@@ -20,7 +20,7 @@ const TTL: u64 = 1000;
 const STALE: u64 = 1000;
 const FAILING: u64 = 2000;
 const SOFT: u64 = 150;
-const HARD: u64 = 800;
+pub(crate) const HARD: u64 = 800;
 
 /// Between the timeouts, and past both.
 const SLOW: u64 = 350;
@@ -165,6 +165,11 @@ impl Plan {
             Class::Stale | Class::Failing | Class::Missing if self.timeout => answer.delay().min(HARD),
             Class::Stale | Class::Failing | Class::Missing => answer.delay(),
         }
+    }
+
+    /// Whether loads are given up.
+    pub(crate) fn has_timeout(self) -> bool {
+        self.timeout
     }
 
     /// Whether a machine that needed so many ms for a load may have kept it from being stored before the timeout.

@@ -3,7 +3,7 @@
 
 use std::hash::Hash;
 
-use super::begin::{BatchLoading, How};
+use super::begin::{BatchLoading, How, Refreshing};
 use super::drive::{Awaited, BatchDrive, BatchRun, Refresh};
 use super::load::collected;
 use super::look::Asked;
@@ -135,7 +135,7 @@ impl<S: BatchCached> Survey<'_, S> {
             };
             ids.push(unique[wanted.index].clone());
             keys.push(key.into());
-            leads.push((lead, wanted.early, template, want.map(|want| (want, chance))));
+            leads.push(Refreshing { lead, early: wanted.early, template, want: want.map(|want| (want, chance)) });
         }
         if ids.is_empty() {
             return None;
