@@ -1,8 +1,8 @@
 //! The seam where a shared backend plugs in: commands on bytes by physical name. Object-safe; typed values and algorithms
 //! live above. The memory store does not go through it: its values stay typed, and its leases are flights.
 //!
-//! One call of [`SharedStore::run`] is one round trip (per shard), whatever it does: what a read or a write costs can be
-//! read off the engine, and is counted in tests.
+//! One call of [`SharedStore::run`], or of its kin for reads, is one round trip (per shard), whatever it does: what a read or
+//! a write costs can be read off the engine, and is counted in tests.
 
 use std::fmt;
 use std::future::Future;

@@ -52,6 +52,13 @@ impl Meter {
         panic!("the server is asked how it is again and again");
     }
 
+    /// Another process on the same entries, of which nothing is counted.
+    async fn far(&self) -> Arc<Place> {
+        let info = self.near.cache.info().await.unwrap();
+        let prefix = info.prefix.strip_suffix(":v1").unwrap();
+        Place::new(builder(&server().await.url(), prefix).build().await.unwrap(), &self.near.source)
+    }
+
     async fn settle(&self) {
         while self.near.cache.stats().background > 0 {
             tokio::task::yield_now().await;
@@ -92,11 +99,7 @@ async fn a_hit_is_one_round_trip() {
 #[tokio::test]
 async fn a_hit_on_what_another_process_stored_is_one_round_trip() {
     let meter = Meter::new().await;
-    let far = builder(&server().await.url(), "x").build().await.unwrap();
-    let info = meter.near.cache.info().await.unwrap();
-    far.close().await.unwrap();
-    let prefix = info.prefix.strip_suffix(":v1").unwrap();
-    let far = Place::new(builder(&server().await.url(), prefix).build().await.unwrap(), &meter.near.source);
+    let far = meter.far().await;
     for (what, read) in READS {
         let warm = async |_: &Place, id| {
             read(&far, id).await;
@@ -212,6 +215,32 @@ async fn a_batch_costs_what_one_entry_costs() {
             .await;
         assert_eq!((warm.trips, warm.commands), (1, only("MGET")), "{count} warm");
     }
+}
+
+/// P10 N12: so is a batch of what another process stored, whatever the order of its keys; what only values tell costs one
+/// more, once.
+#[tokio::test]
+async fn a_batch_of_what_another_process_stored_is_one_round_trip() {
+    let meter = Meter::new().await;
+    let far = meter.far().await;
+    // Neither in the order of their numbers nor in that of their texts.
+    let ids = |id: u64| [11, 9, 100, 8, 10, 99].map(|n| id + n).to_vec();
+    let warm = async |_: &Place, id| _ = batch_of_result(&far, ids(id)).await;
+    let first = meter.cost(warm, async |at, id| assert_eq!(batch_of_result(at, ids(id)).await.len(), 6)).await;
+    assert!(first.trips <= 2, "{first:?}");
+    let warm = async |at: &Place, id| {
+        warm(at, id).await;
+        batch_of_result(at, ids(id)).await;
+    };
+    let then = meter.cost(warm, async |at, id| assert_eq!(batch_of_result(at, ids(id)).await.len(), 6)).await;
+    assert_eq!((then.trips, then.commands), (1, only("MGET")));
+    assert_eq!(meter.near.loads(), 0, "it was no hit");
+
+    let id = 1_000_000;
+    batch_of_result(&far, ids(id)).await;
+    let rows = batch_of_result(&meter.near, [vec![id + 1], ids(id), vec![id + 999]].concat()).await;
+    assert_eq!(meter.near.loads(), 2, "those that nobody has stored");
+    assert!(rows.len() == 8 && rows.iter().all(|(id, row)| row.id == *id), "{rows:?}");
 }
 
 /// P10 N6: one round trip and one command, whatever it covers.

@@ -54,11 +54,20 @@ reads! {
 
 #[cache_read(key = "batch:<id>", cache = at.cache, tags = ["group:<id>", "all"], each(id in ids), skip(at))]
 async fn batch(at: &Place, ids: Vec<u64>) -> HashMap<u64, Row> {
+    rows(at, ids).await
+}
+
+async fn rows(at: &Place, ids: Vec<u64>) -> HashMap<u64, Row> {
     let mut rows = HashMap::new();
     for id in ids {
         rows.insert(id, at.read(id).await);
     }
     rows
+}
+
+#[cache_read(key = "batch_of_result:<id>", cache = at.cache, tags = ["group:<id>", "own:<result.id>"], each(id in ids), skip(at))]
+async fn batch_of_result(at: &Place, ids: Vec<u64>) -> HashMap<u64, Row> {
+    rows(at, ids).await
 }
 
 async fn direct(at: &Place, id: u64) -> Row {

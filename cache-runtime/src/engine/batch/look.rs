@@ -36,6 +36,9 @@ impl<'c> Call<'c> {
             match self.hit(mode, shape.one(), |writer| render(writer, id)) {
                 Ok(ret) => slots.push(Some(Slot::of(shape, ret))),
                 Err(key) => {
+                    if wanted.is_empty() {
+                        wanted.reserve(unique.len() - index);
+                    }
                     let mut early = self.early();
                     say(&mut early, id);
                     wanted.push(Wanted { index, key, early, has_old: false, is_twin: false });
