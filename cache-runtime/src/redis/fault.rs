@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::server::Endpoint;
 
 /// Why a command failed on one server.
+#[cfg_attr(not(feature = "redis-cluster"), allow(dead_code, reason = "only clusters follow redirections"))]
 #[derive(Debug)]
 pub(super) enum Fault {
     /// Another server of the cluster has the slot. The host is empty where the server does not know it.
