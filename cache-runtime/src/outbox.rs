@@ -5,11 +5,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::background::Background;
 use crate::clock::{after, alive_now};
@@ -17,7 +19,7 @@ use crate::error::Error;
 use crate::hybrid::L1;
 use crate::sabotage::{self, Mutation};
 use crate::store::{Cursor, Name, Op, Reply, SharedStore};
-use crate::timer::Sleep;
+use crate::timer::{Sleep, within};
 
 /// Names that are kept at most, and patterns.
 const NAMES: usize = 10_000;
@@ -25,6 +27,9 @@ const SWEEPS: usize = 100;
 
 /// How long to wait between two attempts: doubled up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+
+/// How long to wait for an attempt that is under way.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// What becomes invalid.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +137,10 @@ pub(crate) struct Outbox {
     l1: Option<Arc<L1>>,
     kept: Mutex<Kept>,
     waiting: AtomicBool,
+    /// Whether an attempt has failed since something waits.
+    failing: AtomicBool,
+    /// Tells the end of each attempt.
+    attempted: Notify,
     /// Whether a task is delivering.
     running: AtomicBool,
     /// How many were kept, ever.
@@ -161,6 +170,8 @@ impl Outbox {
             l1,
             kept: Mutex::default(),
             waiting: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            attempted: Notify::new(),
             running: AtomicBool::new(false),
             total: AtomicU64::new(0),
             closed: AtomicBool::new(false),
@@ -225,7 +236,9 @@ impl Outbox {
             kept.names = HashSet::from([Arc::clone(&self.all)]);
             kept.sweeps.clear();
         }
-        self.waiting.store(true, Ordering::SeqCst);
+        if !self.waiting.swap(true, Ordering::SeqCst) {
+            self.failing.store(false, Ordering::SeqCst);
+        }
         drop(kept);
         // After that: whoever copies what the backend says looks whether anything waits, after he has taken his cells.
         if let Some(l1) = &self.l1 {
@@ -264,14 +277,38 @@ impl Outbox {
         self.is_empty() || self.flush().await
     }
 
+    /// Waits for the attempt that is under way, where none has failed yet: a caller that went away leaves behind what is
+    /// delivered a moment later. Returns whether nothing is left.
+    pub(crate) async fn settled(&self) -> bool {
+        let settling = async {
+            loop {
+                let mut attempted = pin!(self.attempted.notified());
+                attempted.as_mut().enable();
+                if self.is_empty() || self.failing.load(Ordering::SeqCst) || self.closed.load(Ordering::SeqCst) {
+                    return;
+                }
+                attempted.await;
+            }
+        };
+        let _ = within(after(alive_now(), UNDER_WAY), settling).await;
+        self.is_empty()
+    }
+
     /// Delivers what is kept. Returns whether nothing is left.
     pub(crate) async fn flush(&self) -> bool {
+        let all = self.attempt().await;
+        self.attempted.notify_waiters();
+        all
+    }
+
+    async fn attempt(&self) -> bool {
         let (what, generation) = {
             let kept = self.kept.lock();
             let names = kept.names.iter().cloned().collect();
             (Invalidation { names, sweeps: kept.sweeps.clone(), marks: Vec::new() }, kept.generation)
         };
         if deliver(&*self.store, &what).await.is_err() {
+            self.failing.store(true, Ordering::SeqCst);
             return false;
         }
         let mut kept = self.kept.lock();

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::server::Endpoint;
 
 /// Why a command failed on one server.
+#[cfg_attr(not(feature = "redis-cluster"), allow(dead_code, reason = "only clusters follow redirections"))]
 #[derive(Debug)]
 #[cfg_attr(not(feature = "redis-cluster"), allow(dead_code, reason = "there is nobody to go to"))]
 pub(super) enum Fault {

@@ -18,7 +18,8 @@ pub use batch::{
     BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
     batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
 };
-pub use bounds::{Comparable, Memoizable, Plain, Storable};
+pub(crate) use bounds::Comparable;
+pub use bounds::{Memoizable, Plain, Storable};
 pub(crate) use cached::Handling;
 pub use cached::{Cached, memoizable, storable};
 pub(crate) use cached::{Checked, Classified, RetOf, Split};

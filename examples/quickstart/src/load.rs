@@ -57,7 +57,7 @@ pub(crate) async fn run(
     db: &Db,
     check: &Arc<Check>,
     switched_off: Option<&Cache>,
-    progress: impl Fn(Duration, u64),
+    mut progress: impl FnMut(&Tick),
 ) -> Result<Outcome, DbError> {
     let signs = Arc::new(Signs::default());
     let queries = db.queries();
@@ -72,7 +72,7 @@ pub(crate) async fn run(
     }
     while began.elapsed() < plan.time && !signs.stop.load(Relaxed) {
         tokio::time::sleep(Duration::from_millis(50)).await;
-        progress(began.elapsed(), signs.reads.load(Relaxed));
+        progress(&Tick { passed: began.elapsed(), reads: signs.reads.load(Relaxed), times: signs.times() });
     }
     signs.stop.store(true, Relaxed);
     let time = began.elapsed();
@@ -100,11 +100,38 @@ pub(crate) async fn run(
     Ok(outcome)
 }
 
+/// How a run is doing.
+pub(crate) struct Tick {
+    pub(crate) passed: Duration,
+    /// Reads so far.
+    pub(crate) reads: u64,
+    /// Reads since the last tick, by the power of two that their nanoseconds are below.
+    pub(crate) times: [u64; 64],
+}
+
 /// What the tasks and the progress bar tell each other.
-#[derive(Default)]
 struct Signs {
     stop: AtomicBool,
     reads: AtomicU64,
+    times: [AtomicU64; 64],
+}
+
+impl Default for Signs {
+    fn default() -> Self {
+        Self { stop: AtomicBool::default(), reads: AtomicU64::default(), times: [const { AtomicU64::new(0) }; 64] }
+    }
+}
+
+impl Signs {
+    fn took(&self, nanos: u64) {
+        self.reads.fetch_add(1, Relaxed);
+        self.times[64_u32.saturating_sub(nanos.leading_zeros()).min(63) as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Since it was asked the last time.
+    fn times(&self) -> [u64; 64] {
+        self.times.each_ref().map(|times| times.swap(0, Relaxed))
+    }
 }
 
 /// One task: it sends a request, waits for the answer, checks it, and sends the next.
@@ -214,8 +241,9 @@ impl Client {
     }
 
     fn took(&mut self, began: Instant) {
-        self.latency.saturating_record(began.elapsed().as_nanos() as u64);
-        self.signs.reads.fetch_add(1, Relaxed);
+        let nanos = began.elapsed().as_nanos() as u64;
+        self.latency.saturating_record(nanos);
+        self.signs.took(nanos);
     }
 
     fn saw_user(&mut self, id: u64, began: Moment, user: Option<&User>) {

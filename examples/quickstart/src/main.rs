@@ -4,9 +4,12 @@
 //! - `db.rs`: the database and its queries.
 //! - `load.rs`, `check.rs`: the load, and what makes sure that no read is stale.
 //! - `table.rs`: what is printed.
+//! - `chaos.rs`, `chart.rs`: a network that breaks while the load runs, and how the service took it.
 //!
 //! Here is what happens, in order.
 
+mod chaos;
+mod chart;
 mod check;
 mod db;
 mod load;
@@ -21,6 +24,8 @@ use std::time::Duration;
 use cache_runtime::{Cache, Engine};
 use clap::{Parser, ValueEnum};
 
+use chaos::Chaos;
+use chart::Chart;
 use check::Check;
 use db::{Db, Size};
 use load::{Plan, Zipf};
@@ -33,8 +38,8 @@ use table::{Progress, grouped};
     after_help = "Exit code: 0 no read was stale; 1 some were, or the database failed; 2 an option cannot be used."
 )]
 struct Options {
-    /// How long each of the two runs takes, in seconds
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    /// How long each of the two runs takes, in seconds (with `--chaos`: how long the second takes, 25 unless said)
+    #[arg(long, default_value_t = 3, default_value_if("chaos", "true", "25"), value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Tasks that send requests at the same time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=100_000))]
@@ -51,6 +56,9 @@ struct Options {
     /// Another seed makes other data and other requests
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Break the network to the Redis server of `--url` in several ways while the load runs, and draw what comes of it
+    #[arg(long)]
+    chaos: bool,
     /// Write past the annotated functions, so that nothing is invalidated: shows that the check finds stale reads
     #[arg(long, env = "QUICKSTART_BREAK_INVALIDATION", value_parser = clap::builder::BoolishValueParser::new())]
     break_invalidation: bool,
@@ -91,7 +99,9 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         EngineName::QuickCache => Engine::QuickCache,
         EngineName::Moka => Engine::Moka,
     };
-    let cache = Cache::builder().url(&options.url).engine(engine).max_items(100_000).prefix("quickstart");
+    let chaos = if options.chaos { Some(Chaos::before(&options.url).await?) } else { None };
+    let url = chaos.as_ref().map_or(&options.url, |chaos| &chaos.url);
+    let cache = Cache::builder().url(url).engine(engine).max_items(100_000).prefix("quickstart");
     // The database is a new one in each run, and a server may still have the entries of the last.
     let cache = cache.version(format!("run-{:016x}", fastrand::u64(..))).build().await?;
     cache_runtime::init(cache.clone())?;
@@ -102,14 +112,17 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
 
     // 3. The load, without and with the cache.
     let check = Arc::new(Check::new(size.users, size.orgs));
-    let plan = Arc::new(Plan {
-        tasks: options.tasks,
-        time: Duration::from_secs(options.seconds),
-        seed: options.seed,
-        users: Zipf::new(size.users, options.seed),
-        orgs: Zipf::new(size.orgs, options.seed),
-        break_invalidation: options.break_invalidation,
-    });
+    let time = Duration::from_secs(options.seconds);
+    let plan = |time| {
+        Arc::new(Plan {
+            tasks: options.tasks,
+            time,
+            seed: options.seed,
+            users: Zipf::new(size.users, options.seed),
+            orgs: Zipf::new(size.orgs, options.seed),
+            break_invalidation: options.break_invalidation,
+        })
+    };
     println!(
         "{} tasks, 99 % reads and 1 % writes, {} s for each run, engine {engine}\n",
         options.tasks, options.seconds
@@ -119,16 +132,39 @@ async fn run(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     }
 
     let off = Cache::builder().url("mem://").enabled(false).build().await?;
-    let bar = Progress::new("without the cache", plan.time);
-    let without = load::run(&plan, &db, &check, Some(&off), |passed, reads| bar.show(passed, reads)).await?;
+    let calm = if options.chaos { time.min(Duration::from_secs(3)) } else { time };
+    let bar = Progress::new("without the cache", calm);
+    let without = load::run(&plan(calm), &db, &check, Some(&off), |tick| bar.show(tick)).await?;
     bar.end(without.reads);
 
-    let bar = Progress::new("with the cache", plan.time);
-    let with = load::run(&plan, &db, &check, None, |passed, reads| bar.show(passed, reads)).await?;
+    let bar = Progress::new("with the cache", time);
+    let mut chart = Chart::new(time);
+    let plan = plan(time);
+    let running = load::run(&plan, &db, &check, None, |tick| {
+        bar.show(tick);
+        chart.add(tick);
+    });
+    let reign = async {
+        if let Some(chaos) = &chaos {
+            chaos.reign(time).await;
+        }
+    };
+    let (with, ()) = tokio::join!(running, reign);
+    let with = with?;
     bar.end(with.reads);
 
     // 4. What came of it.
     println!();
+    if options.chaos {
+        chart.print(without.reads as f64 / without.time.as_secs_f64());
+        let stats = cache.stats();
+        println!(
+            "  {} calls went past the cache; {} invalidations had to wait for the server",
+            grouped(stats.degraded),
+            grouped(stats.undelivered_total)
+        );
+        println!();
+    }
     table::print(&without, &with, &cache.stats());
     if cfg!(debug_assertions) {
         println!("  A build without optimisation; `cargo run --release -p quickstart` is quicker.");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cache_runtime::{CacheStats, Catalogue, SiteKind};
 
-use crate::load::Outcome;
+use crate::load::{Outcome, Tick};
 
 /// A progress bar on stderr, where that is a terminal; else one line at the end.
 pub(crate) struct Progress {
@@ -20,8 +20,9 @@ impl Progress {
         Self { title, total, terminal: std::io::stderr().is_terminal() }
     }
 
-    pub(crate) fn show(&self, passed: Duration, reads: u64) {
+    pub(crate) fn show(&self, tick: &Tick) {
         const WIDTH: usize = 30;
+        let Tick { passed, reads, .. } = *tick;
         if self.terminal {
             let share = (passed.as_secs_f64() / self.total.as_secs_f64()).min(1.0);
             let done = (share * WIDTH as f64) as usize;
@@ -137,7 +138,7 @@ fn factor(factor: f64, above: &str, below: &str) -> String {
     format!("{number} × {word}")
 }
 
-fn duration(nanos: f64) -> String {
+pub(crate) fn duration(nanos: f64) -> String {
     match nanos {
         n if n < 1e3 => format!("{n:.0} ns"),
         n if n < 1e6 => format!("{:.1} µs", n / 1e3),

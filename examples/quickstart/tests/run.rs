@@ -76,14 +76,46 @@ fn what_cannot_be_used_is_named() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
 }
 
+/// P1, P4: on a real server, through a network that breaks.
+#[tokio::test]
+async fn chaos_makes_no_read_stale_and_is_drawn() {
+    let server = cache_tests::redis::Server::start().await;
+    let url = server.url();
+    let run = move || quickstart(&["--chaos", "--url", &url, "--seconds", "8", "--tasks", "16", "--users", "500"]);
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
+    assert_eq!(numbers(&output, "stale reads after a write"), (0, 0));
+    for mark in ["sss", "rrr", "hhh", "xxx", "nnn", "half open"] {
+        assert!(shown.contains(mark), "{shown}");
+    }
+}
+
+#[test]
+fn chaos_needs_a_server_and_shows_no_password() {
+    for (url, named) in [("mem://", "--url redis://"), ("redis://:open-sesame@127.0.0.1:1", "127.0.0.1:1")] {
+        let output = quickstart(&["--chaos", "--url", url]);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.contains(named) && !error.contains("sesame"), "{error}");
+    }
+}
+
 #[test]
 fn help_names_every_option() {
     let output = quickstart(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = text(&output.stdout);
-    for option in
-        ["--seconds", "--tasks", "--engine", "quick_cache, moka", "--users", "--seed", "QUICKSTART_BREAK_INVALIDATION"]
-    {
+    for option in [
+        "--seconds",
+        "--tasks",
+        "--chaos",
+        "--engine",
+        "quick_cache, moka",
+        "--users",
+        "--seed",
+        "QUICKSTART_BREAK_INVALIDATION",
+    ] {
         assert!(help.contains(option), "no `{option}` in\n{help}");
     }
 }

@@ -22,15 +22,12 @@ mod client;
 mod cluster;
 mod migration;
 mod options;
-mod port;
 mod program;
-mod proxy;
-mod resp;
 mod sentinel;
 mod server;
 
 pub use cluster::{Cluster, ClusterOptions};
+pub use faulty_proxy::{Corrupt, Proxy};
 pub use options::Options;
-pub use proxy::{Corrupt, Proxy};
 pub use sentinel::{Sentinel, SentinelOptions};
 pub use server::{Server, Snapshot};

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use faulty_proxy::Port;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult, Value};
@@ -12,7 +13,6 @@ use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
 use super::options::{Kind, Options, socket};
-use super::port::Port;
 use super::{client, program};
 use crate::process::Guard;
 

@@ -1,6 +1,7 @@
 //! Functions with every combination of options, and what a call of each must come to: the rules of the guide, said once more
 //! and without a cache.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +20,7 @@ const TTL: u64 = 1000;
 const STALE: u64 = 1000;
 const FAILING: u64 = 2000;
 const SOFT: u64 = 150;
-const HARD: u64 = 800;
+pub(crate) const HARD: u64 = 800;
 
 /// Between the timeouts, and past both.
 const SLOW: u64 = 350;
@@ -166,6 +167,11 @@ impl Plan {
         }
     }
 
+    /// Whether loads are given up.
+    pub(crate) fn has_timeout(self) -> bool {
+        self.timeout
+    }
+
     /// Whether a machine that needed so many ms for a load may have kept it from being stored before the timeout.
     pub(crate) fn may_be_given_up(self, answer: Answer, took: u64) -> bool {
         self.timeout && answer.delay() < HARD && took > answer.delay() + 100
@@ -241,6 +247,8 @@ impl Plan {
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) id: u64,
+    /// Whether it is a batch function, which is asked for one element.
+    pub(crate) is_batch: bool,
     pub(crate) plan: Plan,
     pub(crate) call: fn(u64, Cache, Source) -> Called,
     pub(crate) stats: fn(&Cache) -> FunctionStats,
@@ -248,12 +256,47 @@ pub(crate) struct Case {
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.id, self.plan)
+        write!(f, "{} {:?}{}", self.id, self.plan, if self.is_batch { " of a batch" } else { "" })
     }
 }
 
-/// A function with these options, and each with or without the options in braces.
+/// A function with these options, and each with or without the options in braces. After `@batch`, batch functions.
 macro_rules! product {
+    (@batch [$($said:tt)*] [$($flag:ident)*] [$($ttl:tt)*]) => {
+        #[cache_read(each(id in ids), key = "b:<id>", tags = ["t:<id>"], cache = cache, skip(cache, source), $($ttl)*, $($said)*)]
+        async fn function(ids: Vec<u64>, cache: &Cache, source: &Source) -> Result<HashMap<u64, u64>, Broken> {
+            let value = source.answered().await?;
+            Ok(ids.into_iter().filter_map(|id| Some((id, value?))).collect())
+        }
+
+        pub(super) fn cases(into: &mut Vec<Case>) {
+            #[allow(clippy::needless_update, reason = "a function may have all of them")]
+            let plan = Plan { $($flag: true,)* ..Plan::default() };
+            into.push(Case {
+                id: into.len() as u64,
+                is_batch: true,
+                plan,
+                call: |id, cache, source| {
+                    Box::pin(async move { Ok(function(vec![id], &cache, &source).await?.remove(&id)) })
+                },
+                stats: |cache| function::stats(cache),
+            });
+        }
+    };
+    (@batch [$($said:tt)*] [$($flag:ident)*] [$($ttl:tt)*] { $with:ident $without:ident $field:ident $($opt:tt)* } $($rest:tt)*) => {
+        mod $with {
+            use super::*;
+            product! { @batch [$($said)* $($opt)*,] [$($flag)* $field] [$($ttl)*] $($rest)* }
+        }
+        mod $without {
+            use super::*;
+            product! { @batch [$($said)*] [$($flag)*] [$($ttl)*] $($rest)* }
+        }
+        pub(super) fn cases(into: &mut Vec<Case>) {
+            $with::cases(into);
+            $without::cases(into);
+        }
+    };
     (@ [$($said:tt)*] [$($flag:ident)*] [$($ttl:tt)*]) => {
         #[cache_read(key = "c:<id>", tags = ["t:<id>"], cache = cache, skip(cache, source), $($ttl)*, $($said)*)]
         async fn function(id: u64, cache: &Cache, source: &Source) -> Ret {
@@ -265,6 +308,7 @@ macro_rules! product {
             let plan = Plan { $($flag: true,)* ..Plan::default() };
             into.push(Case {
                 id: into.len() as u64,
+                is_batch: false,
                 plan,
                 call: |id, cache, source| Box::pin(async move { function(id, &cache, &source).await }),
                 stats: |cache| function::stats(cache),
@@ -310,6 +354,45 @@ mod core {
         { failing not_failing failing stale_if_error = "2s" }
         { timeout no_timeout timeout timeout = "800ms" }
         { lock no_lock lock lock = true }
+    }
+}
+
+/// The same of batch functions.
+mod batch {
+    use super::*;
+    product! {
+        @batch [] [] [ttl = "1s"]
+        { early not_early early early_ttl = "500ms" }
+        { stale not_stale stale stale = "1s" }
+        { failing not_failing failing stale_if_error = "2s" }
+        { timeout no_timeout timeout timeout = "800ms" }
+        { lock no_lock lock lock = true }
+    }
+}
+
+/// And of those that have a soft timeout, and what else a batch function may have.
+mod soft_batch {
+    use super::*;
+    mod soft {
+        use super::*;
+        product! {
+            @batch [] [soft stale] [ttl = "1s", stale = "1s", soft_timeout = "150ms"]
+            { early not_early early early_ttl = "500ms" }
+            { failing not_failing failing stale_if_error = "2s" }
+            { timeout no_timeout timeout timeout = "800ms" }
+        }
+    }
+    mod more {
+        use super::*;
+        product! {
+            @batch [] [ttl_none stale] [ttl = |_value| Duration::from_secs(1), stale = "1s", ttl_none = "0s"]
+            { cache_if no_cache_if cache_if cache_if = |value| *value != 2 }
+            { failing not_failing failing stale_if_error = "2s" }
+        }
+    }
+    pub(super) fn cases(into: &mut Vec<Case>) {
+        soft::cases(into);
+        more::cases(into);
     }
 }
 
@@ -368,5 +451,7 @@ pub(crate) fn all() -> Vec<Case> {
     cache_if::cases(&mut cases);
     unless::cases(&mut cases);
     of_value::cases(&mut cases);
+    batch::cases(&mut cases);
+    soft_batch::cases(&mut cases);
     cases
 }

@@ -145,3 +145,32 @@ async fn closing_delivers_what_was_kept_or_says_that_it_could_not() {
     pair.a.cache.close().await.unwrap();
     assert_eq!(row(&pair.b, 1).await.version, 1);
 }
+
+/// P4: a caller that goes away leaves an invalidation behind, which is delivered a moment later. Nobody fails for it.
+#[tokio::test]
+async fn a_caller_that_goes_away_fails_no_direct_call_of_others() {
+    let pair = Pair::new().await;
+    pair.a.cache.set("n", 7_u64).await.unwrap();
+    pair.proxy.delay(Duration::from_millis(100));
+    for version in 1..=3 {
+        let writer = Arc::clone(&pair.a);
+        let call = tokio::spawn(async move { write(&writer, 1).await });
+        fleet::soon("the body", || pair.source.now(1).version == version).await;
+        tokio::task::yield_now().await;
+        call.abort();
+        assert!(call.await.is_err(), "it waited for the server");
+        assert!(pair.a.cache.stats().undelivered > 0, "or this test shows nothing");
+        assert_eq!(pair.a.cache.get::<u64>("n").await.unwrap(), Some(7));
+        assert!(pair.a.cache.exists("n").await.unwrap());
+    }
+    // Only for the first attempt, and where there is hope.
+    away(&pair.proxy);
+    write(&pair.a, 1).await;
+    let begun = fleet::now();
+    for _ in 0..20 {
+        assert_eq!(pair.a.cache.get::<u64>("n").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    pair.proxy.delay(Duration::ZERO);
+    pair.back(4).await;
+}

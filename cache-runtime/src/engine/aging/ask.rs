@@ -61,7 +61,7 @@ pub(super) enum How {
     /// Nothing.
     Begin { refreshes: Option<Nanos>, share: Option<Share> },
     /// Look whether somebody else has refreshed it, or does.
-    Look(Box<Want>),
+    Look(Box<Want>, f64),
 }
 
 impl<S: Cached> Run<S> {
@@ -97,12 +97,12 @@ impl<S: Cached> Loader<S> {
             (How::Begin { share: Some(share), .. }, Some(lead)) => {
                 Load::shared(at, shape, lead, template, early, share)
             }
-            (How::Look(want), Some(lead)) => {
+            (How::Look(want, chance), Some(lead)) => {
                 let shared = at.shared()?;
-                let grant = at.granted_refreshes(shared, vec![*want], shape).await.pop()??;
+                let grant = at.granted_refreshes(shared, vec![(*want, chance)], shape).await.pop()??;
                 Load::shared(at, shape, lead, template, early, Share::of(grant))
             }
-            (How::Begin { .. } | How::Look(_), None) => return None,
+            (How::Begin { .. } | How::Look(..), None) => return None,
         };
         load.keeps_old = has_old;
         Some(load)
@@ -281,7 +281,7 @@ impl Call<'_> {
         };
         self.site.value.get_or_init(std::any::type_name::<S::Value>);
         let how = match want {
-            Some(want) => How::Look(Box::new(want)),
+            Some(want) => How::Look(Box::new(want), old.chance),
             None => How::Begin { refreshes: None, share: None },
         };
         let loader = Loader { shape, template: key.template(), early, lead: Some(lead), how, has_old: true };
@@ -353,7 +353,8 @@ impl Call<'_> {
         let age = Duration::from_nanos(now.saturating_sub(record.created));
         let is_error = matches!(record.value, crate::record::Stored::Err(_));
         let cost = Duration::from_nanos(record.cost);
-        let freshness = self.site.options.ages.freshness(age, life, cost, rand::random())?;
+        let chance = rand::random();
+        let freshness = self.site.options.ages.freshness(age, life, cost, chance)?;
         if freshness != Freshness::Fresh && is_error {
             return None;
         }
@@ -365,7 +366,7 @@ impl Call<'_> {
         if self.site.options.sliding && freshness.is_within_life() {
             self.slide(core, &record, now);
         }
-        Some(Old { ret, freshness })
+        Some(Old { ret, freshness, chance })
     }
 }
 

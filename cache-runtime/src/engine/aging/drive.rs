@@ -130,7 +130,8 @@ where
         {
             let background = self.core().map(|core| Arc::clone(&core.background));
             let checked = check.run(self.call, self.shape, carried(Box::pin(work)));
-            background.inspect(|background| drop(background.spawn(checked)));
+            // One that finds no place is left out.
+            let _ = background.is_some_and(|background| background.spawn(checked));
             return Ok(old.ret);
         }
         let soft = self.soft;

@@ -30,4 +30,6 @@ use crate::policy::Freshness;
 pub(crate) struct Old<R> {
     pub(crate) ret: R,
     pub(crate) freshness: Freshness,
+    /// By which chance (`early_ttl = auto`). Who looks again, whether somebody else has refreshed it, throws no other die.
+    pub(crate) chance: f64,
 }

@@ -3,7 +3,7 @@
 
 use std::hash::Hash;
 
-use super::begin::{BatchLoading, How};
+use super::begin::{BatchLoading, How, Refreshing};
 use super::drive::{Awaited, BatchDrive, BatchRun, Refresh};
 use super::load::collected;
 use super::look::Asked;
@@ -43,7 +43,7 @@ struct Survey<'a, S: BatchCached> {
     slots: Vec<Option<Slot<ValueOf<S>>>>,
     sought: Vec<Sought<OneOf<S>>>,
     /// Served, and to be refreshed.
-    old: Vec<(Wanted, Option<Want>)>,
+    old: Vec<(Wanted, Option<Want>, f64)>,
 }
 
 impl<S: BatchCached> Survey<'_, S> {
@@ -58,9 +58,10 @@ impl<S: BatchCached> Survey<'_, S> {
         if !self.call.is_at_once(found.freshness, || is_paused) {
             return self.sought.push(Sought { wanted, want, old: Some(found) });
         }
+        let chance = found.chance;
         self.slots[wanted.index] = Some(Slot::of(self.shape, self.call.served_old(core, found)));
         if !is_paused {
-            self.old.push((wanted, want));
+            self.old.push((wanted, want, chance));
         }
     }
 
@@ -123,8 +124,8 @@ impl<S: BatchCached> Survey<'_, S> {
     fn refresh<K: Clone>(&mut self, core: &Core, unique: &[K]) -> Option<Refresh<S, K>> {
         let (mut ids, mut leads, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let mut old = std::mem::take(&mut self.old);
-        old.sort_unstable_by_key(|(wanted, _)| wanted.index);
-        for (wanted, want) in old {
+        old.sort_unstable_by_key(|(wanted, ..)| wanted.index);
+        for (wanted, want, chance) in old {
             let (key, template) = (wanted.key.as_bytes(), wanted.key.template());
             let begun = core.flights.begin(key, template, self.call.site.options.wait, || None::<()>);
             let Err(Role::Lead(lead) | Role::TakeOver(lead)) = begun else { continue };
@@ -134,7 +135,7 @@ impl<S: BatchCached> Survey<'_, S> {
             };
             ids.push(unique[wanted.index].clone());
             keys.push(key.into());
-            leads.push((lead, wanted.early, template, want));
+            leads.push(Refreshing { lead, early: wanted.early, template, want: want.map(|want| (want, chance)) });
         }
         if ids.is_empty() {
             return None;
@@ -218,7 +219,8 @@ where
             let place = order.partition_point(|index| *index < element.index);
             awaited[place].key = element.key.as_bytes().into();
             element.has_old = old.is_some();
-            awaited[place].old = old.map(|old| Old { ret: Slot::of(shape, old.ret), freshness: old.freshness });
+            awaited[place].old =
+                old.map(|Old { ret, freshness, chance }| Old { ret: Slot::of(shape, ret), freshness, chance });
             element.index = place;
             wanted.push(element);
             wants.extend(want);

@@ -32,7 +32,16 @@ pub(super) enum How {
     /// which `answered` when it was looked for them.
     Load { mode: Mode, wanted: Vec<Wanted>, wants: Vec<Want>, answered: bool, refreshes: Option<Nanos> },
     /// Look whether somebody else has refreshed them, or does.
-    Refresh(Vec<(Lead, Early, u64, Option<Want>)>),
+    Refresh(Vec<Refreshing>),
+}
+
+/// An element of which an old value was served.
+pub(super) struct Refreshing {
+    pub(super) lead: Lead,
+    pub(super) early: Early,
+    pub(super) template: u64,
+    /// Where entries are on a shared backend, with the chance by which it is refreshed.
+    pub(super) want: Option<(Want, f64)>,
 }
 
 impl<S: BatchCached, K> BatchLoading<S, K> {
@@ -80,20 +89,21 @@ impl<S: BatchCached, K> BatchLoader<S, K> {
                 }
                 (super::ask::whole(slots), refreshes)
             }
-            How::Refresh(mut leads) => {
+            How::Refresh(mut old) => {
                 let shares: Vec<Option<Option<Share>>> = match at.shared() {
-                    None => leads.iter().map(|_| Some(None)).collect(),
+                    None => old.iter().map(|_| Some(None)).collect(),
                     Some(shared) => {
-                        let wants = leads.iter_mut().filter_map(|(.., want)| want.take()).collect();
+                        let wants = old.iter_mut().filter_map(|old| old.want.take()).collect();
                         let grants = at.granted_refreshes(shared, wants, shape.one()).await;
                         grants.into_iter().map(|grant| grant.map(|grant| Some(Share::of(grant)))).collect()
                     }
                 };
-                let slot = |((lead, early, template, _), share): ((Lead, Early, u64, _), Option<Option<Share>>)| {
+                let slot = |(old, share): (Refreshing, Option<Option<Share>>)| {
                     let Some(share) = share else { return Slot::Left };
+                    let Refreshing { lead, early, template, .. } = old;
                     Slot::Missing(Box::new(Leading { lead: Some(lead), template, early, share, has_old: true }))
                 };
-                let slots: Vec<_> = leads.into_iter().zip(shares).map(slot).collect();
+                let slots: Vec<_> = old.into_iter().zip(shares).map(slot).collect();
                 if slots.iter().all(|slot| matches!(slot, Slot::Left)) {
                     return Err(None);
                 }

@@ -89,15 +89,20 @@ where
     /// The load has ended.
     fn settle(mut self, ended: Option<Ended<S>>) -> Result<S::Ret, Error> {
         let mut failed = None;
+        let core = self.call.core().filter(|_| self.call.site.options.ages.is_set());
         match ended {
             Some(Ended(End::Past(ret))) => return Ok(ret),
             Some(Ended(End::Unusable(error))) => return Err(error),
             Some(Ended(End::Cached { slots, failed: ret })) => {
                 failed = ret;
                 for (awaited, slot) in std::mem::take(&mut self.awaited).into_iter().zip(slots) {
-                    self.pause(&awaited, &slot);
                     match slot {
-                        Slot::Found(_) | Slot::Absent => self.slots[awaited.index] = Some(slot),
+                        Slot::Found(_) | Slot::Absent => {
+                            if let Some(core) = core {
+                                core.pauses.end(&awaited.key);
+                            }
+                            self.slots[awaited.index] = Some(slot);
+                        }
                         Slot::Missing(_) | Slot::Left => self.awaited.push(awaited),
                     }
                 }
@@ -108,16 +113,6 @@ where
             return Ok(self.serve_old());
         }
         failed.ok_or_else(|| Error::new(ErrorKind::Unavailable, "elements that nobody has were loaded by nobody"))
-    }
-
-    /// Leaves the source of an element alone where it failed and there is an old value, and not where it has answered.
-    fn pause(&self, awaited: &Awaited<ValueOf<S>>, slot: &Slot<ValueOf<S>>) {
-        let Some(core) = self.call.core().filter(|_| self.call.site.options.ages.is_set()) else { return };
-        match slot {
-            Slot::Found(_) | Slot::Absent => core.pauses.end(&awaited.key),
-            Slot::Missing(_) if awaited.old.is_some() => core.pauses.begin(&awaited.key),
-            Slot::Missing(_) | Slot::Left => {}
-        }
     }
 
     /// The time is over.
@@ -191,11 +186,9 @@ impl<S: BatchCached + 'static, K> BatchDrive<S, K> {
                 None => keys.iter().for_each(|key| core.pauses.begin(key)),
                 Some(Some(Ended(End::Cached { slots, .. }))) => {
                     for (key, slot) in keys.iter().zip(slots) {
-                        match slot {
-                            Slot::Missing(_) => core.pauses.begin(key),
-                            Slot::Found(_) | Slot::Absent => core.pauses.end(key),
-                            // Somebody else has done it, or does it.
-                            Slot::Left => {}
+                        // Where it failed, the load has said so; what is left was done by somebody else, or is.
+                        if matches!(slot, Slot::Found(_) | Slot::Absent) {
+                            core.pauses.end(key);
                         }
                     }
                 }

@@ -6,12 +6,10 @@ use std::hash::Hash;
 use super::load::Batch;
 use super::{Became, Leading, Slot, ValueOf, Wanted};
 use crate::engine::call::Call;
-use crate::engine::read::{Mode, Next, Patience, Step, Waited};
+use crate::engine::read::{Mode, Next, Patience, Step};
 use crate::engine::sink::Early;
 use crate::error::Error;
-use crate::flight::Landing;
 use crate::key::KeyWriter;
-use crate::record::Stored;
 use crate::shape::{BatchCached, Cached};
 
 impl<'c> Call<'c> {
@@ -88,11 +86,6 @@ impl<'c> Call<'c> {
                 Next::Wait(joined) => joined,
             };
             let waited = patience.pause(joined).await;
-            let failed =
-                matches!(waited, Waited::Landed(Landing::Nothing | Landing::Shared { stored: Stored::Err(_), .. }));
-            if wanted.has_old && failed {
-                return Became::Left;
-            }
             next = self.waited(&wanted.key, shape, waited, patience);
         }
     }

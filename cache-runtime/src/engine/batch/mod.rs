@@ -101,7 +101,7 @@ pub(crate) struct Wanted {
     pub(super) index: usize,
     pub(super) key: KeyWriter,
     pub(super) early: Early,
-    /// Whether there is an old value to serve where its load fails: one attempt is enough then.
+    /// Whether there is an old value to serve where its load fails.
     pub(super) has_old: bool,
     /// Whether another element of the call meets it on one key (`<name:lower>`), and is to be stored there. Waiting for that
     /// one's load would be waiting for itself.
@@ -130,7 +130,7 @@ pub(crate) enum Became<R> {
     /// Somebody else has loaded it.
     Done(R),
     Lead(Leading),
-    /// Who led has failed, and there is an old value.
+    /// Who led has failed, and there is an old value: one attempt is enough then.
     Left,
 }
 

@@ -112,7 +112,7 @@ impl Call<'_> {
         let mut slides = Vec::new();
         let mut found = Vec::with_capacity(wants.len());
         for (want, seen) in wants.iter_mut().zip(looked?) {
-            let old = self.aged(core, shared, want, &seen, shape);
+            let old = self.aged(core, shared, want, &seen, shape, rand::random());
             if old.as_ref().is_some_and(|old| old.freshness.is_within_life()) && self.site.options.sliding {
                 slides.extend(self.slides_of(core, shared, want, Some(&seen)));
             }
@@ -160,8 +160,7 @@ impl Call<'_> {
                 Turn::Done(ret) => found.push((wanted.index, Became::Done(ret))),
                 Turn::Lead(_) if self.is_left(&wanted) => found.push((wanted.index, Became::Left)),
                 Turn::Lead(lead) => led.push(Led { wanted, want, lead }),
-                Turn::Nothing => found.push((wanted.index, Became::Left)),
-                Turn::Alone | Turn::Again => found.push(alone(wanted)),
+                Turn::Alone | Turn::Again | Turn::Nothing => found.push(alone(wanted)),
             }
         }
         if led.is_empty() {
@@ -221,10 +220,6 @@ impl Call<'_> {
         loop {
             let turn = self.turn(core, shared, mode, &wanted.key, shape, reachable, patience).await;
             let (Turn::Again | Turn::Nothing) = turn else { return turn };
-            if wanted.has_old && matches!(turn, Turn::Nothing) {
-                // One attempt is enough while there is something to serve.
-                return turn;
-            }
             if reachable
                 && let Ok(seen) = shared.look(std::slice::from_ref(want), wall_ms()).await
                 && let Some(ret) = self.served(core, shared, want, seen.first(), shape)

@@ -68,12 +68,15 @@ impl Direct<'_> {
     }
 
     /// Fails where what the backend says cannot be believed.
-    fn trusted(&self) -> Result<(), Error> {
-        if self.shared.is_trusted() { Ok(()) } else { Err(super::write::undelivered()) }
+    async fn trusted(&self) -> Result<(), Error> {
+        if self.shared.is_trusted() || self.shared.outbox.settled().await {
+            return Ok(());
+        }
+        Err(super::write::undelivered())
     }
 
     async fn look(&self, want: &Want) -> Result<Seen, Error> {
-        self.trusted()?;
+        self.trusted().await?;
         let mut seen = self.shared.look(std::slice::from_ref(want), wall_ms()).await?;
         seen.pop().map_or_else(super::no_reply, Ok)
     }
@@ -84,7 +87,7 @@ impl Direct<'_> {
 
     /// The values under keys, counted. One round trip.
     pub(crate) async fn get<V: Storable>(&self, keys: &[KeyWriter]) -> Result<Vec<Option<Arc<V>>>, Error> {
-        self.trusted()?;
+        self.trusted().await?;
         let wants: Vec<Want> = keys.iter().map(|key| self.want(key)).collect();
         let seen = self.shared.look(&wants, wall_ms()).await?;
         let tally = self.core.function(self.call.site).tally();
@@ -245,7 +248,7 @@ impl Direct<'_> {
         }
         let wants: Vec<Want> = keys.iter().map(|key| self.want(key)).collect();
         // An invalidation is sent even where nothing that is there may be believed.
-        let seen = if self.shared.is_trusted() {
+        let seen = if self.trusted().await.is_ok() {
             self.shared.look(&wants, wall_ms()).await.unwrap_or_default()
         } else {
             Vec::new()
@@ -428,7 +431,7 @@ impl Direct<'_> {
 
     /// A part of the logical keys of this tenant, or of none, that match.
     pub(crate) async fn keys(&self, pattern: &Pattern, from: Cursor) -> Result<(Vec<Key>, Option<Cursor>), Error> {
-        self.trusted()?;
+        self.trusted().await?;
         let prefix = &self.core.settings.prefix;
         let mut what = Invalidation::default();
         self.shared.push_pattern(self.call.tenant(), pattern, &mut what);

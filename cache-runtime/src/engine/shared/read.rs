@@ -124,7 +124,9 @@ impl Call<'_> {
                 };
                 match looked {
                     Ok(seen) if want.aged => {
-                        let found = seen.first().and_then(|seen| self.aged(core, shared, &mut want, seen, shape));
+                        let found = seen
+                            .first()
+                            .and_then(|seen| self.aged(core, shared, &mut want, seen, shape, rand::random()));
                         if found.as_ref().is_some_and(|found| found.freshness.is_within_life())
                             && let Some(seen) = seen.first().filter(|_| self.site.options.sliding)
                         {
@@ -248,6 +250,7 @@ impl Call<'_> {
     }
 
     /// The value that a look-up found, however old.
+    #[allow(clippy::too_many_arguments, reason = "what was asked for, what was found, and how it is judged")]
     pub(super) fn aged<S: Cached>(
         &self,
         core: &Core,
@@ -255,11 +258,12 @@ impl Call<'_> {
         want: &mut Want,
         seen: &Seen,
         shape: S,
+        chance: f64,
     ) -> Option<Old<S::Ret>> {
         let stored = self.decode(shared, want, seen, shape)?;
-        let freshness = self.freshness(want, seen)?;
+        let freshness = self.freshness(want, seen, chance)?;
         self.copy(core, want, seen, &stored);
-        Some(Old { ret: shape.revive(stored)?, freshness })
+        Some(Old { ret: shape.revive(stored)?, freshness, chance })
     }
 
     /// How long an entry is fresh, if it is of use after that.
@@ -269,22 +273,24 @@ impl Call<'_> {
     }
 
     /// How fresh an entry is. Its age is told by how long the server keeps it: clocks differ.
-    fn freshness(&self, want: &Want, seen: &Seen) -> Option<Freshness> {
+    fn freshness(&self, want: &Want, seen: &Seen, chance: f64) -> Option<Freshness> {
         let Some(life) = self.life_of(want, seen) else { return Some(Freshness::Fresh) };
         let ages = &self.site.options.ages;
         let Some(left) = seen.left? else { return Some(Freshness::Fresh) };
         let age = (life + ages.window()).saturating_sub(left);
         let cost = seen.parse(want).and_then(Result::ok).map_or(0, |envelope| envelope.head.cost_us);
-        ages.freshness(age, life, Duration::from_micros(cost), rand::random())
+        ages.freshness(age, life, Duration::from_micros(cost), chance)
     }
 
-    /// The right to refresh entries in the background; `None`: it has been refreshed, or somebody does, or it cannot be.
+    /// The right to refresh entries in the background; `None`: it has been refreshed, or somebody does, or it cannot be. With
+    /// each, the chance by which it is to be refreshed.
     pub(crate) async fn granted_refreshes<S: Cached>(
         &self,
         shared: &Arc<Shared>,
-        mut wants: Vec<Want>,
+        wants: Vec<(Want, f64)>,
         shape: S,
     ) -> Vec<Option<Grant>> {
+        let (mut wants, chances): (Vec<Want>, Vec<f64>) = wants.into_iter().unzip();
         let mut grants: Vec<Option<Grant>> = wants.iter().map(|_| None).collect();
         let Some(core) = self.core().filter(|_| shared.is_trusted()) else { return grants };
         wants.iter_mut().for_each(|want| want.aged = true);
@@ -296,8 +302,8 @@ impl Call<'_> {
             }
         };
         let (mut old, mut places, mut before) = (Vec::new(), Vec::new(), Vec::new());
-        for (place, (mut want, seen)) in wants.into_iter().zip(looked).enumerate() {
-            let found = self.aged(core, shared, &mut want, &seen, shape);
+        for (place, ((mut want, chance), seen)) in wants.into_iter().zip(chances).zip(looked).enumerate() {
+            let found = self.aged(core, shared, &mut want, &seen, shape, chance);
             if found.is_some_and(|found| found.freshness == Freshness::Fresh) {
                 continue;
             }

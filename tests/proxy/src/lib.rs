@@ -5,6 +5,8 @@
 
 mod fault;
 mod link;
+mod port;
+mod resp;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -18,8 +20,8 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 pub use fault::Corrupt;
+pub use port::Port;
 
-use super::port::Port;
 use fault::{Faults, Plan};
 use link::{Link, Links};
 use tally::Tally;

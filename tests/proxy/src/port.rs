@@ -9,7 +9,7 @@ const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A TCP port of the loopback interface. While it lives, no other `Port` on this machine is the same.
 #[derive(Debug)]
-pub(super) struct Port {
+pub struct Port {
     number: u16,
     /// The UDP port of the same number, which no server uses: a claim that ends with the process, however that ends.
     _claim: UdpSocket,
@@ -17,7 +17,12 @@ pub(super) struct Port {
 
 impl Port {
     /// A port that is free. Somebody who claims nothing can still take it first.
-    pub(super) fn claim() -> Self {
+    ///
+    /// # Panics
+    ///
+    /// No port is free.
+    #[must_use]
+    pub fn claim() -> Self {
         let count = u64::from(PORTS.end - PORTS.start);
         let first = RandomState::new().hash_one(std::process::id()) % count;
         (0..count)
@@ -31,7 +36,9 @@ impl Port {
             .expect("one of 20000 ports is free")
     }
 
-    pub(super) fn number(&self) -> u16 {
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
         self.number
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::tally::Asked;
 use super::{Shared, Which};
-use crate::redis::resp::Scanner;
+use crate::resp::Scanner;
 
 /// Read at once. What a client writes together should be seen together.
 const CHUNK: usize = 256 * 1024;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::redis::resp::{Frame, Scanner};
+use crate::resp::{Frame, Scanner};
 
 /// What was counted since the last reset.
 #[derive(Debug, Default)]
