@@ -13,7 +13,6 @@ use crate::server::Endpoint;
 /// Why a command failed on one server.
 #[cfg_attr(not(feature = "redis-cluster"), allow(dead_code, reason = "only clusters follow redirections"))]
 #[derive(Debug)]
-#[cfg_attr(not(feature = "redis-cluster"), allow(dead_code, reason = "there is nobody to go to"))]
 pub(super) enum Fault {
     /// Another server of the cluster has the slot. The host is empty where the server does not know it.
     Moved(Endpoint),
