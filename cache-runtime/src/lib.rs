@@ -238,5 +238,5 @@ pub use memory::Engine;
 pub use policy::{IntoTtl, Lifetime, Ttl};
 pub use shape::{Memoizable, Plain, Storable};
 pub use site::SiteKind;
-pub use stats::{FunctionStats, Latency};
+pub use stats::{DegradedBy, FunctionStats, Latency};
 pub use tenant::Tenant;

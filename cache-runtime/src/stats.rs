@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::error::ErrorKind;
+
 /// Stripes that belong to one thread each, who then counts without a read-modify-write.
 const OWN: usize = 16;
 /// Stripes that the other threads share.
@@ -106,6 +108,78 @@ impl Counter {
     }
 }
 
+/// Calls that went without the cache, by why.
+///
+/// ```
+/// use cache_runtime::{Cache, CacheStats};
+///
+/// let stats: CacheStats = Cache::memory().stats();
+/// assert_eq!(stats.degraded_by.unavailable, 0); // no server that could be away
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DegradedBy {
+    /// The backend was away, loading or too slow; or an invalidation of this process had not reached it yet; or the cache was
+    /// closed.
+    pub unavailable: u64,
+    /// The server refused who we are or what we do.
+    pub denied: u64,
+    /// The server took no writes.
+    pub read_only: u64,
+    /// The server was full, and evicted nothing.
+    pub full: u64,
+    /// The server answered what makes no sense.
+    pub protocol: u64,
+    /// Isolation is enforced, and no tenant was in scope.
+    pub no_tenant: u64,
+    /// Anything else.
+    pub other: u64,
+}
+
+/// [`DegradedBy`], while it is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Causes([Counter; 7]);
+
+impl Causes {
+    /// Counts a call that goes without the cache, for this reason.
+    pub(crate) fn count(&self, kind: Option<ErrorKind>) {
+        let at = match kind {
+            Some(ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Closed) => 0,
+            Some(ErrorKind::Denied) => 1,
+            Some(ErrorKind::ReadOnly) => 2,
+            Some(ErrorKind::Full) => 3,
+            Some(ErrorKind::Protocol) => 4,
+            Some(ErrorKind::TenantRequired) => 5,
+            _ => 6,
+        };
+        self.0[at].increment();
+    }
+
+    fn get(&self) -> DegradedBy {
+        let [unavailable, denied, read_only, full, protocol, no_tenant, other] = self.0.each_ref().map(Counter::get);
+        DegradedBy { unavailable, denied, read_only, full, protocol, no_tenant, other }
+    }
+}
+
+impl DegradedBy {
+    /// All of them.
+    pub(crate) fn sum(&self) -> u64 {
+        let Self { unavailable, denied, read_only, full, protocol, no_tenant, other } = self;
+        unavailable + denied + read_only + full + protocol + no_tenant + other
+    }
+
+    pub(crate) fn add(&mut self, more: Self) {
+        let Self { unavailable, denied, read_only, full, protocol, no_tenant, other } = self;
+        *unavailable += more.unavailable;
+        *denied += more.denied;
+        *read_only += more.read_only;
+        *full += more.full;
+        *protocol += more.protocol;
+        *no_tenant += more.no_tenant;
+        *other += more.other;
+    }
+}
+
 /// What happened in one function, or in a whole cache.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -124,7 +198,8 @@ pub(crate) struct Counters {
     pub(crate) refused: Counter,
     pub(crate) rejected: Counter,
     pub(crate) takeovers: Counter,
-    pub(crate) degraded: Counter,
+    pub(crate) degraded: Causes,
+    pub(crate) lost_leases: Counter,
     pub(crate) recached: Counter,
     pub(crate) recache_failures: Counter,
     pub(crate) invalidations: Counter,
@@ -278,6 +353,11 @@ pub struct FunctionStats {
     pub rejected: u64,
     /// Calls that had to go to the source, or whose value could not be stored, because the cache could not be used.
     pub degraded: u64,
+    /// The same, by why.
+    pub degraded_by: DegradedBy,
+    /// Leases that were lost while their load ran: to an invalidation of the key, to who replaced the entry, to an eviction,
+    /// or since they were not renewed in time. What is loaded without a lease is not stored.
+    pub lost_leases: u64,
     /// How long loads took.
     pub latency: Latency,
 }
@@ -330,7 +410,9 @@ impl Counters {
             unstored: self.unstored.get(),
             refused: self.refused.get(),
             rejected: self.rejected.get(),
-            degraded: self.degraded.get(),
+            degraded: self.degraded.get().sum(),
+            degraded_by: self.degraded.get(),
+            lost_leases: self.lost_leases.get(),
             latency: self.latency.summary(),
         }
     }

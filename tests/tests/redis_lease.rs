@@ -239,6 +239,23 @@ async fn a_lease_is_renewed_while_its_load_runs() {
     assert!(!fleet.exists(&lease).await);
 }
 
+/// P2: who has lost its lease hears of it, and it is counted.
+#[tokio::test]
+async fn a_lease_that_is_lost_is_counted_once() {
+    let fleet = Fleet::new().await;
+    let a = Arc::clone(&fleet.a);
+    let holder = holding(&fleet, 1, async move { short(&a, 1).await }).await;
+    sleep(200 * MS).await;
+    assert_eq!(fleet.a.cache.stats().lost_leases, 0, "it was renewed");
+    fleet.ask::<u64>(&["DEL", &fleet.lease("row:1")]).await;
+    soon("the loss", || fleet.a.cache.stats().lost_leases == 1).await;
+    sleep(200 * MS).await;
+    fleet.source.release(1);
+    ended("the holder", holder).await;
+    let stats = fleet.a.cache.stats();
+    assert_eq!((stats.lost_leases, stats.refused), (1, 1));
+}
+
 /// P2: a lease that expired cannot fill, and what another process has stored meanwhile stays.
 #[tokio::test]
 async fn a_load_whose_lease_expired_stores_nothing() {

@@ -129,7 +129,8 @@ async fn enforced_isolation_refuses_access_without_a_tenant() {
             assert_eq!(get_user(&db, 1).await, Row::fresh(1));
             assert_eq!(get_user(&db, 1).await, Row::fresh(1));
             assert_eq!(rename(&db, 1, "x").await.version, 2);
-            assert_eq!(get_user::stats().degraded, 2);
+            let stats = get_user::stats();
+            assert_eq!((stats.degraded, stats.degraded_by.no_tenant), (2, 2));
             assert_eq!(cache.stats().entries, 0);
 
             assert_eq!(get_rate(&db, "eur").await, get_rate(&db, "eur").await, "an explicit global is allowed");

@@ -10,7 +10,7 @@ use crate::engine::direct::{self, DIRECT};
 use crate::engine::shared::write::undelivered;
 use crate::error::Error;
 use crate::key::Key;
-use crate::stats::FunctionStats;
+use crate::stats::{DegradedBy, FunctionStats};
 
 impl Cache {
     /// What is known of one entry; `None` where it is not there.
@@ -89,6 +89,8 @@ impl Cache {
             total.rejected += stats.rejected;
             total.unstored += stats.unstored;
             total.degraded += stats.degraded;
+            total.degraded_by.add(stats.degraded_by);
+            total.lost_leases += stats.lost_leases;
             total.takeovers += stats.takeovers;
             invalidations += function.counters.invalidations.get();
             recached += function.counters.recached.get();
@@ -112,6 +114,8 @@ impl Cache {
             refused: total.refused,
             unstored: total.unstored,
             degraded: total.degraded,
+            degraded_by: total.degraded_by,
+            lost_leases: total.lost_leases,
             takeovers: total.takeovers,
             invalidations,
             recached,
@@ -287,6 +291,10 @@ pub struct CacheStats {
     pub unstored: u64,
     /// Calls that had to go to the source because the cache could not be used.
     pub degraded: u64,
+    /// The same, by why.
+    pub degraded_by: DegradedBy,
+    /// Leases that were lost while their load ran.
+    pub lost_leases: u64,
     /// Times a caller took over from a leader that stood still.
     pub takeovers: u64,
     /// Writes that invalidated something, and tags invalidated directly.

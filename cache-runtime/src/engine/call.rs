@@ -153,7 +153,7 @@ impl<'c> Call<'c> {
             return;
         }
         match self.function() {
-            Some(function) => function.counters.degraded.increment(),
+            Some(function) => function.counters.degraded.count(self.failure().map(|error| error.kind())),
             None => {
                 self.site.past.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
@@ -219,7 +219,8 @@ impl<'c> Call<'c> {
     /// The function's counters.
     pub fn stats(&self) -> crate::stats::FunctionStats {
         let mut stats = self.function().map(|function| function.counters.snapshot()).unwrap_or_default();
-        stats.degraded += self.site.past.load(std::sync::atomic::Ordering::Relaxed);
+        let past = self.site.past.load(std::sync::atomic::Ordering::Relaxed);
+        (stats.degraded, stats.degraded_by.other) = (stats.degraded + past, stats.degraded_by.other + past);
         stats
     }
 

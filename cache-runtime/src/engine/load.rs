@@ -147,7 +147,7 @@ impl<'a, S: Cached> Load<'a, S> {
                     None => leading.await,
                     Some(share) => {
                         let grants = share.grant.iter().map(|grant| &**grant).collect();
-                        renewing(grants, self.call.site.options.lock_ttl, leading).await
+                        renewing(self.call, grants, leading).await
                     }
                 }
             }

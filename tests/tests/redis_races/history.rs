@@ -439,6 +439,13 @@ fn run(trouble: Trouble, seconds: f64, seed: u64) {
             .collect();
         let ends = async {
             tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            // A busy machine needs longer for as much.
+            let enough = async || match trouble {
+                Trouble::None => tally.writes.load(SeqCst) > 100,
+                Trouble::Eviction => tally.evicted.load(SeqCst) > 10,
+                Trouble::Pressure => server.info("evicted_keys").await.parse::<u64>().unwrap() > 10,
+            };
+            cache_tests::eventually("enough trouble", LONG, enough).await;
             stop.store(true, SeqCst);
         };
         match trouble {

@@ -189,7 +189,7 @@ where
         let flights: Arc<[_]> = leads.iter().map(|led| Arc::clone(led.lead.flight())).collect();
         let stopwatch = Stopwatch::start(self.call);
         let grants = leads.iter().filter_map(|led| led.share.as_ref()?.grant.as_deref()).collect();
-        let ret = renewing(grants, self.call.site.options.lock_ttl, flight::leading(flights, body)).await;
+        let ret = renewing(self.call, grants, flight::leading(flights, body)).await;
         let cost = stopwatch.stop();
         let collection = match self.shape.split(ret) {
             Ok(collection) => collection,

@@ -121,7 +121,7 @@ impl Lowered {
         if self.lost || !marked {
             // What was loaded while nothing was marked may have been copied until the invalidation.
             since = alive_now();
-            call.function().inspect(|function| function.counters.degraded.increment());
+            call.function().inspect(|function| function.counters.degraded.count(None));
             let function = call.site.name;
             report::warn(
                 "a fence was lost while its writer was at work",

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::look::{Seen, Want};
 use super::{CELL_TTL, Shared};
 use crate::clock::{after, alive_now, wall_ms};
+use crate::engine::call::Call;
 use crate::error::Error;
-use crate::store::{FENCED, MARK, Name, Nonce, Op, SharedSnapshot};
+use crate::store::{FENCED, MARK, Name, Nonce, Op, Reply, SharedSnapshot};
 use crate::timer::Sleep;
 
 /// A lease that this process may hold. Dropping it gives it back, whatever became of its load.
@@ -183,10 +184,11 @@ pub(super) fn ensure(cell: &Name) -> Op {
     Op::Ensure { cell: Arc::clone(cell), fresh: super::nonce(), ttl: Some(CELL_TTL) }
 }
 
-/// Runs a body while the leases of its grants are renewed, each third of `ttl`. Renewal stops where the body is not polled:
+/// Runs a body while the leases of its grants are renewed, each third of `lock_ttl`. Renewal stops where the body is not polled:
 /// others then take over when the lease ends.
-pub(crate) async fn renewing<F: Future>(grants: Vec<&Grant>, ttl: Duration, body: F) -> F::Output {
-    let held: Vec<(Name, Nonce)> = grants
+pub(crate) async fn renewing<F: Future>(call: &Call<'_>, grants: Vec<&Grant>, body: F) -> F::Output {
+    let (ttl, function) = (call.site.options.lock_ttl, call.function());
+    let mut held: Vec<(Name, Nonce)> = grants
         .iter()
         .filter_map(|grant| grant.hold.as_ref())
         .map(|hold| (Arc::clone(&hold.lease), hold.token))
@@ -195,12 +197,19 @@ pub(crate) async fn renewing<F: Future>(grants: Vec<&Grant>, ttl: Duration, body
     drop(grants);
     let Some(store) = store.filter(|_| !held.is_empty()) else { return body.await };
     let renewal = async move {
-        loop {
+        while !held.is_empty() {
             Sleep::until(after(alive_now(), ttl / 3)).await;
             let renew = |(lease, token): &(Name, Nonce)| Op::Renew { lease: Arc::clone(lease), token: *token, ttl };
-            // What was lost shows when the entry is filled.
-            let _ = store.run(held.iter().map(renew).collect()).await;
+            let renewed = store.run(held.iter().map(renew).collect()).await;
+            // What was lost shows when the entry is filled, too. One that could not be asked for may still be ours.
+            let mut lost = renewed.iter().map(|reply| matches!(reply, Ok(Reply::Flag(false))));
+            held.retain(|_| {
+                let is_lost = lost.next().unwrap_or(false);
+                function.filter(|_| is_lost).inspect(|function| function.counters.lost_leases.increment());
+                !is_lost
+            });
         }
+        std::future::pending().await
     };
     alongside(body, renewal).await
 }

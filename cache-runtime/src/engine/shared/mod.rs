@@ -212,7 +212,7 @@ impl Call<'_> {
     /// Counts a call, or its fill, that the backend failed, and says so once per cause and interval.
     pub(super) fn failed(&self, error: &Error) {
         if let Some(function) = self.function() {
-            function.counters.degraded.increment();
+            function.counters.degraded.count(Some(error.kind()));
         }
         // One that is away must not keep it unsaid that another one is full.
         let cause = match error.kind() {
