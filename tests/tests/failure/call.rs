@@ -124,8 +124,10 @@ pub(crate) async fn invalidate(at: &Arc<Place>, op: Op, id: u64) -> Returned {
 pub(crate) async fn warm(at: &Arc<Place>, id: u64) {
     known(at, id).await;
     batch(at, vec![id]).await;
-    // Where this fails, the round that follows says so.
-    let _ = at.cache.set(direct(id), 0_u64).await;
+    cache_tests::eventually("a direct value", crate::fleet::LONG, async || {
+        at.cache.set(direct(id), 0_u64).await.is_ok() && matches!(at.cache.get::<u64>(direct(id)).await, Ok(Some(0)))
+    })
+    .await;
 }
 
 /// The counters of an op's function.

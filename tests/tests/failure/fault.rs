@@ -204,8 +204,13 @@ impl World {
             },
             Servers::Sentinel(sentinel) => sentinel.wait_until_primary(&sentinel.servers()[1]).await,
             Servers::Cluster(cluster) => {
-                for (slot, to) in self.moving.drain(..) {
-                    cluster.end_migration(slot, to).await;
+                let moved: Vec<_> = self.moving.drain(..).collect();
+                // What a node hears of one slot later may undo another, until none is on its way.
+                for _ in 0..3 {
+                    for (slot, to) in &moved {
+                        cluster.end_migration(*slot, *to).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(300)).await;
                 }
                 if self.fault == Fault::NodeLost {
                     cluster.node(0).restart(Snapshot::Discard).await;

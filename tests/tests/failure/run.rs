@@ -331,7 +331,7 @@ impl Side {
 
     /// Reads until a read is a hit. Each of them has to be the newest.
     async fn until_hit(&self, when: &str, at: &Arc<Place>, id: u64) {
-        eventually(&format!("{}: row {id} is a hit {when}", self.what), LONG, async || {
+        eventually(&format!("{}: row {id} is a hit {when}", self.what), 3 * LONG, async || {
             let hits = call::stats(at, Op::Known).hits;
             let read = call::known(at, id).await.version;
             assert_eq!(read, self.source.now(id).version, "{}: row {id} {when}", self.what);
