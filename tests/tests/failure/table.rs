@@ -289,7 +289,6 @@ pub(crate) const SEVERAL: [Row; 4] = [
         name: "cluster: slots move",
         known: &[Hit, Loaded, Source],
         copied: &[Hit, Loaded, Source],
-        get: &[Hit, Missing],
         write: &[Sent, Kept],
         recache: &[Sent, Kept],
         fence: &[Sent, Kept],
