@@ -54,6 +54,8 @@ mod error;
 mod flight;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzz;
+#[cfg(feature = "tower")]
+pub mod http;
 mod hybrid;
 mod key;
 mod memory;

@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("L2", &["memory", "redis"]),
     ("L3", &["tags", "flight", "hybrid", "outbox"]),
     ("L4", &["engine"]),
-    ("L5", &["config", "cache"]),
+    ("L5", &["config", "cache", "http"]),
     ("L6", &["private"]),
 ];
 
