@@ -41,6 +41,11 @@ pages! {
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
+    choosing: "choosing.md";
+    production: "production.md";
+    security: "security.md";
+    troubleshooting: "troubleshooting.md";
+    performance: "performance.md";
 }
 
 #[doc = include_str!("../../README.md")]
