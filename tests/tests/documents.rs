@@ -204,3 +204,49 @@ fn every_variable_of_the_environment_is_explained() {
         assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/guide/configuration.md");
     }
 }
+
+#[test]
+fn every_feature_is_in_the_tables_of_features() {
+    let manifest = read("cache-runtime/Cargo.toml");
+    let lines = manifest.split("[features]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("features");
+    let mut for_users = true;
+    let mut features = Vec::new();
+    for line in lines.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            for_users &= !comment.starts_with("Not for users");
+        } else if let Some((name, _)) = line.split_once(" = ") {
+            features.extend((for_users && name != "default").then_some(name));
+            for_users = true;
+        }
+    }
+    assert!(features.len() > 12, "only {features:?} were found");
+    for page in ["README.md", "docs/guide/configuration.md"] {
+        let text = read(page);
+        let section = text
+            .split("\n## ")
+            .find(|part| part.to_lowercase().lines().next().is_some_and(|title| title.ends_with("features")));
+        for feature in &features {
+            let name = format!("`{feature}`");
+            let mut cells = section.expect("a section").lines().filter_map(|line| line.split('|').nth(1));
+            assert!(cells.any(|cell| cell.contains(&name)), "{name} is not in the table of {page}");
+        }
+    }
+}
+
+/// Which rules a user of the server needs is proven beside the code; the documents repeat them.
+#[test]
+fn the_rules_of_the_servers_user_are_those_that_are_tested() {
+    let code = read("cache-runtime/src/redis/mod.rs");
+    let start = code.find("ACL SETUSER").expect("the rules");
+    let rules = code[start..].lines().take_while(|line| !line.contains("```")).flat_map(str::split_whitespace);
+    let rules: BTreeSet<_> = rules.filter(|word| word.starts_with(['+', '-'])).collect();
+    assert!(rules.len() > 15, "only {rules:?} were found");
+    for (page, more) in [("docs/guide/redis.md", &[][..]), ("docs/guide/production.md", &["+client|tracking"])] {
+        let text = read(page);
+        let start = text.find("ACL SETUSER").unwrap_or_else(|| panic!("{page} has no rules"));
+        let listed = text[start..].split(['`', '.']).next().expect("a text").split_whitespace();
+        let listed: BTreeSet<_> = listed.filter(|word| word.starts_with(['+', '-'])).collect();
+        let wanted: BTreeSet<_> = rules.iter().copied().chain(more.iter().copied()).collect();
+        assert_eq!(listed, wanted, "{page}");
+    }
+}
