@@ -296,10 +296,7 @@ impl Visit<'_> {
             }
         };
         let driven = drive.anywhere(work).await;
-        let (left, answer, why, made) = {
-            let mut seat = seat.lock();
-            (seat.exchange.take(), seat.answer.take(), seat.why, seat.made.take())
-        };
+        let made = { seat.lock().made.take() };
         if let Ok(Ok(entry)) = &driven
             && let Entry::Kept(kept) = &**entry
         {
@@ -310,6 +307,11 @@ impl Visit<'_> {
             say(self.rules, outcome, &mut response);
             return Ok(response);
         }
+        // Nobody is served: the load was this request's own, or has not begun.
+        let (answer, why, left) = {
+            let mut seat = seat.lock();
+            (seat.answer.take(), seat.why, seat.exchange.take())
+        };
         match (answer, left) {
             (Some(answer), _) => answer.map(|mut response| {
                 say(self.rules, Outcome::Forwarded(forward, why), &mut response);
