@@ -89,12 +89,14 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Inner::Through { before, rest, .. } => {
+            Inner::Through { before, failed, rest } => {
                 let read: u64 = before.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
                 let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
                 let mut hint = SizeHint::new();
                 hint.set_lower(rest.lower().saturating_add(read));
-                if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
+                // One that fails has no length: whoever is told one would not see that it ends too early.
+                let upper = rest.upper().filter(|_| failed.is_none());
+                if let Some(upper) = upper.and_then(|upper| upper.checked_add(read)) {
                     hint.set_upper(upper);
                 }
                 hint

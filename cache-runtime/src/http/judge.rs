@@ -121,8 +121,9 @@ fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// Whether its body says that it goes on and on.
 fn is_endless(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName, starts: &[&str]| {
-        let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        starts.iter().any(|start| value.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start)))
+        let begins = |value: &str, start: &str| value.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
+        let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.any(|value| starts.iter().any(|start| begins(value, start)))
     };
     says(&CONTENT_TYPE, &["text/event-stream", "multipart/x-mixed-replace"])
         || says(&HeaderName::from_static("x-accel-buffering"), &["no"])

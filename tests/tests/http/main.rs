@@ -1,4 +1,7 @@
 //! The layers of HTTP services, over real HTTP: every test has a server on a port of its own.
 
+mod concurrency;
+mod hostile;
+mod redis;
 mod response;
 mod support;
