@@ -27,6 +27,8 @@ enum Inner<B> {
         before: VecDeque<Frame<Bytes>>,
         /// How reading ended, if it failed.
         failed: Option<BoxError>,
+        /// Whether who sends it was given the time to send what came before the failure.
+        is_sent: bool,
         rest: Option<Pin<Box<B>>>,
     },
 }
@@ -48,7 +50,7 @@ impl<B> Body<B> {
 
     /// The handler's own.
     pub(super) fn through(body: B) -> Self {
-        Self(Inner::Through { before: VecDeque::new(), failed: None, rest: Some(Box::pin(body)) })
+        Self(Inner::Through { before: VecDeque::new(), failed: None, is_sent: false, rest: Some(Box::pin(body)) })
     }
 }
 
@@ -63,9 +65,14 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
             Inner::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Inner::Through { before, failed, rest } => {
+            Inner::Through { before, failed, is_sent, rest } => {
                 if let Some(frame) = before.pop_front() {
                     return Poll::Ready(Some(Ok(frame)));
+                }
+                if failed.is_some() && !std::mem::replace(is_sent, true) {
+                    // A server that is told at once drops the connection with everything that it has not sent yet.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 if let Some(error) = failed.take() {
                     return Poll::Ready(Some(Err(error)));
@@ -80,7 +87,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Whole(bytes) => bytes.is_none(),
-            Inner::Through { before, failed, rest } => {
+            Inner::Through { before, failed, rest, .. } => {
                 before.is_empty() && failed.is_none() && rest.as_ref().is_none_or(|rest| rest.is_end_stream())
             }
         }
@@ -89,7 +96,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Inner::Through { before, failed, rest } => {
+            Inner::Through { before, failed, rest, .. } => {
                 let read: u64 = before.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
                 let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
                 let mut hint = SizeHint::new();
@@ -150,7 +157,7 @@ where
             }
         }
     };
-    Err((Body(Inner::Through { before, failed, rest }), why))
+    Err((Body(Inner::Through { before, failed, is_sent: false, rest }), why))
 }
 
 fn joined(frames: VecDeque<Frame<Bytes>>) -> Bytes {
