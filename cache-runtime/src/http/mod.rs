@@ -10,6 +10,7 @@
 //! | `entry`, `body` | what is kept, and what it becomes again |
 //! | `status` | `Cache-Status` |
 //! | `extension` | what handlers say beside the headers |
+//! | `tenant` | [`TenantLayer`] and [`ScopeLayer`]: in which context a request runs |
 //!
 //! Nothing here decides who loads, who waits, or what is still valid: that is the engine's.
 
@@ -24,8 +25,10 @@ mod request;
 mod rule;
 mod serve;
 mod status;
+mod tenant;
 
 pub use body::{Body, BoxError};
 pub use extension::{KeepFor, Tags};
 pub use layer::{CacheLayer, CacheService};
 pub use rule::{Credentials, UNKEYED};
+pub use tenant::{ScopeLayer, ScopeService, TenantLayer, TenantService};

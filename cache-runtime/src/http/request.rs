@@ -5,7 +5,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 
 use super::directive::Directives;
 use super::entry::{Variant, variant};
@@ -165,13 +165,18 @@ fn has_length(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_LENGTH).iter().any(|length| length.as_bytes() != b"0")
 }
 
+/// What was asked for. Routers within routers cut the path: what is left of it is not that.
+pub(super) fn uri(parts: &Parts) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(uri) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        return &uri.0;
+    }
+    &parts.uri
+}
+
 /// Host, path and query as they select a response.
 fn target(rules: &Rules, parts: &Parts) -> (Box<str>, Box<str>, Option<Box<str>>) {
-    // Routers within routers cut the path: what is left of it is not what was asked for.
-    #[cfg(feature = "axum")]
-    let uri = parts.extensions.get::<axum::extract::OriginalUri>().map_or(&parts.uri, |uri| &uri.0);
-    #[cfg(not(feature = "axum"))]
-    let uri = &parts.uri;
+    let uri = uri(parts);
     // A handler may look at either.
     let mut hosts: Vec<String> = parts.uri.authority().map(|host| host.as_str().to_ascii_lowercase()).into_iter().collect();
     for host in parts.headers.get_all(HOST) {

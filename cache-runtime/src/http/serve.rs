@@ -25,6 +25,7 @@ use super::judge::{self, Defaults, Refusal};
 use super::request::{Past, Plan};
 use super::rule::Rules;
 use super::status::{Forward, Outcome};
+use super::tenant::MadeFor;
 use crate::clock::{after, alive_now};
 use crate::engine::aging::{Ask, Run};
 use crate::engine::call::{Call, logical_key};
@@ -381,6 +382,11 @@ where
             Refusal::Failed(_) => Err(Failed),
         }
     };
+    if parts.extensions.get::<MadeFor>().is_some_and(|made| made.0.as_ref() != at_call.tenant()) {
+        // The layer that tells tenants apart is within this one: here nobody knows whose response it is.
+        let response = Response::from_parts(parts, Body::through(body));
+        return refuse(Refusal::Private("tenant"), response);
+    }
     let terms = match judge::judge(parts.status, &parts.headers, said, &defaults, at(now_ms)) {
         Ok(terms) => terms,
         Err(refusal) => return refuse(refusal, Response::from_parts(parts, Body::through(body))),

@@ -2,6 +2,8 @@
 
 mod concurrency;
 mod hostile;
+mod isolation;
 mod redis;
 mod response;
 mod support;
+mod tenant;
