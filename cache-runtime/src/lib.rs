@@ -59,6 +59,7 @@ pub mod http;
 mod hybrid;
 mod key;
 mod memory;
+mod meter;
 #[cfg(all(test, feature = "shuttle"))]
 mod model;
 mod outbox;

@@ -15,6 +15,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "clock",
             "timer",
             "report",
+            "meter",
             "sabotage",
             "duration",
             "secret",

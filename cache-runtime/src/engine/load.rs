@@ -217,7 +217,7 @@ impl<'a> Stopwatch<'a> {
 impl Drop for Stopwatch<'_> {
     fn drop(&mut self) {
         if let Some(function) = self.function {
-            function.counters.panics.increment();
+            function.counters.abandoned.increment();
         }
     }
 }
