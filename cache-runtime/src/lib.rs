@@ -80,6 +80,7 @@ mod sync;
 mod tags;
 mod tenant;
 mod timer;
+mod trace;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]

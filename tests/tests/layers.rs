@@ -16,6 +16,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "timer",
             "report",
             "meter",
+            "trace",
             "sabotage",
             "duration",
             "secret",

@@ -78,6 +78,7 @@ struct InCode {
     weigher: Option<Weigher>,
     clock: Option<Clock>,
     metrics_prefix: Option<String>,
+    trace_keys: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -241,6 +242,20 @@ impl Builder {
         self
     }
 
+    /// Whether spans and events say which key they are about (`key_text`). Default false: they have its template and a hash, which
+    /// tells whether two are the same. Keys are made of arguments, and may say more of people than a log should.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let cache = cache_runtime::Cache::builder().trace_keys(cfg!(debug_assertions)).build().await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tracing")]
+    pub fn trace_keys(mut self, says: bool) -> Self {
+        self.more.trace_keys = says;
+        self
+    }
+
     #[cfg(feature = "testing")]
     pub(crate) fn clock(mut self, clock: Clock) -> Self {
         self.more.clock = Some(clock);
@@ -383,6 +398,7 @@ impl Cache {
             enforce_tenant: resolved.enforce_tenant_isolation,
             weigher: more.weigher,
             clock: more.clock.unwrap_or_else(Clock::machine),
+            says_keys: more.trace_keys,
             meter: meter::Scope::new(
                 more.metrics_prefix.as_deref().unwrap_or(meter::PREFIX),
                 &format!("{}:{}", resolved.prefix, resolved.version),

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) clock: Clock,
     /// Who is told what is counted.
     pub(crate) meter: meter::Scope,
+    /// Whether spans may say which key they are about.
+    pub(crate) says_keys: bool,
 }
 
 impl fmt::Debug for Settings {

@@ -285,6 +285,7 @@ impl Call<'_> {
         if let Some(counters) = tally {
             counters.hit(|| core.settings.clock.alive(now));
         }
+        self.say_hit(key.as_bytes());
         Some(ret)
     }
 

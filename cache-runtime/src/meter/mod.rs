@@ -44,6 +44,7 @@ pub(crate) enum Operation {
     LeaseWait,
 }
 
+#[cfg_attr(not(all(feature = "metrics", feature = "tracing")), allow(dead_code, reason = "each asks for one of them"))]
 impl Operation {
     /// All of them, in the order of their numbers.
     pub(crate) const ALL: [Self; 7] =

@@ -1,9 +1,9 @@
 //! The names of all metrics, after the prefix (`cache_` unless the builder says otherwise), and what they mean.
 //! `docs/guide/observability.md` lists them; a test compares it with what is exported.
+#![cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "nobody is told"))]
 
 /// One metric.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(not(feature = "metrics"), allow(dead_code, reason = "nobody is told"))]
 pub(crate) struct Metric {
     /// Without the prefix.
     pub(crate) name: &'static str,

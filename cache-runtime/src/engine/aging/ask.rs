@@ -362,6 +362,7 @@ impl Call<'_> {
         if let Some(counters) = function.tally().filter(|_| freshness == Freshness::Fresh) {
             record.touch(now);
             counters.hit(|| core.settings.clock.alive(now));
+            self.say_hit(key.as_bytes());
         }
         if self.site.options.sliding && freshness.is_within_life() {
             self.slide(core, &record, now);
