@@ -197,6 +197,7 @@ impl Outbox {
     }
 
     /// Has whoever records metrics know of that number.
+    #[cfg(feature = "metrics")]
     pub(crate) fn tell(&self) {
         self.total.tell();
     }

@@ -36,6 +36,7 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// One that passes on what it counts.
+    #[cfg(feature = "metrics")]
     pub(crate) fn telling(told: meter::Counter) -> Self {
         Self { count: AtomicU64::new(0), told }
     }
@@ -54,6 +55,7 @@ impl Counter {
     }
 
     /// Has whoever records know of it, though it may have counted nothing.
+    #[cfg(feature = "metrics")]
     pub(crate) fn tell(&self) {
         self.told.add(0);
     }
@@ -180,6 +182,7 @@ impl Departures {
     }
 
     /// Has whoever records know of all of them.
+    #[cfg(feature = "metrics")]
     pub(crate) fn tell(&self) {
         [&self.full, &self.expired, &self.invalidated].into_iter().for_each(Counter::tell);
     }
@@ -219,6 +222,7 @@ macro_rules! counters {
             }
 
             /// Has whoever records know of all of them.
+            #[cfg(feature = "metrics")]
             pub(crate) fn tell(&self) {
                 self.hits_told.add(0);
                 self.degraded.0.iter().for_each(Counter::tell);
