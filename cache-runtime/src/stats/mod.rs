@@ -36,7 +36,6 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// One that passes on what it counts.
-    #[cfg(feature = "metrics")]
     pub(crate) fn telling(told: meter::Counter) -> Self {
         Self { count: AtomicU64::new(0), told }
     }

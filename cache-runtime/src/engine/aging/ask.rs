@@ -358,7 +358,7 @@ impl Call<'_> {
         if freshness != Freshness::Fresh && is_error {
             return None;
         }
-        let ret = shape.revive(record.value.clone())?;
+        let ret = shape.lend(&record.value)?;
         if let Some(counters) = function.tally().filter(|_| freshness == Freshness::Fresh) {
             record.touch(now);
             counters.hit(|| core.settings.clock.alive(now));
