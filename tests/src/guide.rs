@@ -41,6 +41,7 @@ pages! {
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
+    observability: "observability.md";
 }
 
 #[doc = include_str!("../../README.md")]
