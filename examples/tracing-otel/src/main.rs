@@ -56,10 +56,15 @@ impl SpanExporter for Print {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         for span in batch {
             let context = &span.span_context;
-            let parent = if span.parent_span_id == SpanId::INVALID { "-".into() } else { span.parent_span_id.to_string() };
+            let parent =
+                if span.parent_span_id == SpanId::INVALID { "-".into() } else { span.parent_span_id.to_string() };
             println!("{} trace={} span={} parent={parent}", span.name, context.trace_id(), context.span_id());
             for link in span.links.iter() {
-                println!("    follows from span={} of trace={}", link.span_context.span_id(), link.span_context.trace_id());
+                println!(
+                    "    follows from span={} of trace={}",
+                    link.span_context.span_id(),
+                    link.span_context.trace_id()
+                );
             }
             // What the layer says of places in the source is left out.
             let told = |key: &str| !["code", "thread", "target", "busy", "idle"].iter().any(|of| key.starts_with(of));

@@ -23,7 +23,13 @@ fn spans(section: &str) -> Vec<Span> {
         }
         let word = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)).unwrap_or_default().to_owned();
         let name = line.split(' ').next().unwrap_or_default().to_owned();
-        spans.push(Span { name, trace: word("trace="), id: word("span="), parent: word("parent="), rest: String::new() });
+        spans.push(Span {
+            name,
+            trace: word("trace="),
+            id: word("span="),
+            parent: word("parent="),
+            rest: String::new(),
+        });
     }
     spans
 }
@@ -40,13 +46,16 @@ fn spans_reach_opentelemetry_with_their_parents_and_links() {
     let ran = Command::new(env!("CARGO_BIN_EXE_tracing-otel")).output().expect("the example starts");
     let text = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{text}{}", String::from_utf8_lossy(&ran.stderr));
-    let sections: Vec<Vec<Span>> = text.split("# ").skip(1).map(|section| spans(section.split_once('\n').unwrap().1)).collect();
+    let sections: Vec<Vec<Span>> =
+        text.split("# ").skip(1).map(|section| spans(section.split_once('\n').unwrap().1)).collect();
     let [miss, hit, old, write] = &sections[..] else { panic!("four sections: {text}") };
 
     let (request, load, query) = (one(miss, "request"), one(miss, "cache.load"), one(miss, "query"));
     assert_eq!((&load.parent, &query.parent, request.parent.as_str()), (&request.id, &load.id, "-"));
     assert!(load.trace == request.trace && query.trace == request.trace);
-    for field in ["operation = load", "resource_type = get_user", "cache_hit = false", "duration_ms = ", "key = user:<id>"] {
+    for field in
+        ["operation = load", "resource_type = get_user", "cache_hit = false", "duration_ms = ", "key = user:<id>"]
+    {
         assert!(load.rest.contains(field), "{field}: {load:?}");
     }
     assert!(!text.contains("user:42") && !text.contains("Ada"), "neither keys nor values: {text}");
@@ -60,5 +69,8 @@ fn spans_reach_opentelemetry_with_their_parents_and_links() {
     assert!(refresh.rest.contains(&link), "{link}: {refresh:?}");
 
     let (post, recache, load) = (one(write, "post"), one(write, "cache.recache"), one(write, "cache.load"));
-    assert_eq!((&one(write, "cache.invalidate").parent, &recache.parent, &load.parent), (&post.id, &post.id, &recache.id));
+    assert_eq!(
+        (&one(write, "cache.invalidate").parent, &recache.parent, &load.parent),
+        (&post.id, &post.id, &recache.id)
+    );
 }
