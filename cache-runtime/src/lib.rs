@@ -221,7 +221,7 @@ pub use cache_macros::resource;
 pub use cache::Cache;
 pub use cache::builder::Builder;
 pub use cache::catalogue::{Catalogue, Function, Problem, ProblemKind, Problems, catalogue};
-pub use cache::context::{cache, init};
+pub use cache::context::{cache, in_context, init};
 pub use cache::handle::Entry;
 pub use cache::insight::{CacheStats, EntryInfo, Info, ServerInfo};
 pub use cache::keys::Keys;

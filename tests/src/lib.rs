@@ -3,6 +3,7 @@
 
 pub mod guide;
 pub mod history;
+pub mod http;
 pub mod process;
 pub mod protocol;
 pub mod redis;
