@@ -37,6 +37,7 @@ pages! {
     redis: "redis.md";
     hybrid: "hybrid.md";
     tenants: "tenants.md";
+    http: "http.md";
     statistics: "statistics.md";
     testing: "testing.md";
     consistency: "consistency.md";
