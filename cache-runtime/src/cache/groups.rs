@@ -2,9 +2,13 @@
 
 use super::keys::Keys;
 use super::{Cache, collect, some_text};
+#[cfg(feature = "axum")]
+use crate::engine::call::Call;
 use crate::engine::sink::IntoTags;
 use crate::error::Error;
 use crate::key::{Key, Pattern};
+#[cfg(feature = "axum")]
+use crate::site::{Registered, SiteKind};
 
 impl Cache {
     /// The keys that match a glob (`*`, `?`, `[abc]`, `\x`), in no order: those of the current tenant, or of none.
@@ -186,6 +190,23 @@ impl Cache {
             Some(direct) => direct.invalidate_namespace(namespace).await,
             None => Ok(()),
         }
+    }
+
+    /// Drops all entries of the function with this path, as [`CacheStats::functions`](crate::CacheStats::functions) and the
+    /// catalogue have it; inside a tenant, those of that tenant, else those of none. `false`: there is no such function.
+    #[cfg(feature = "axum")]
+    pub(crate) async fn clear_function(&self, path: &str) -> Result<bool, Error> {
+        let used = self.core.functions().map(|function| function.site).find(|site| site.path() == path);
+        let linked = || inventory::iter::<Registered>().map(|linked| linked.0).find(|site| site.path() == path);
+        let Some(site) = used.or_else(linked).filter(|site| site.kind != SiteKind::Write) else { return Ok(false) };
+        let call = Call::of(site, self);
+        call.clear_function()?;
+        if site.kind != SiteKind::Memoize
+            && let Some(direct) = call.direct_shared()?
+        {
+            direct.clear_function().await?;
+        }
+        Ok(true)
     }
 
     /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1): on a shared backend they

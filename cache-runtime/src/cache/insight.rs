@@ -154,11 +154,7 @@ impl Cache {
             None => None,
         };
         Ok(Info {
-            backend: match &self.core.shared {
-                None => "memory",
-                Some(shared) if shared.l1.is_some() => "hybrid",
-                Some(_) => "redis",
-            },
+            backend: self.backend(),
             server,
             engine: settings.engine,
             prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
@@ -167,6 +163,15 @@ impl Cache {
             enabled: settings.enabled,
             uptime: Duration::from_nanos(self.core.now().saturating_sub(self.core.started)),
         })
+    }
+
+    /// What kind of backend it has, in a word.
+    pub(crate) fn backend(&self) -> &'static str {
+        match &self.core.shared {
+            None => "memory",
+            Some(shared) if shared.l1.is_some() => "hybrid",
+            Some(_) => "redis",
+        }
     }
 
     /// Whether the backend answers.
