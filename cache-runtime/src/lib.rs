@@ -224,6 +224,7 @@ pub use cache::handle::Entry;
 pub use cache::insight::{CacheStats, EntryInfo, Info, ServerInfo};
 pub use cache::keys::Keys;
 pub use cache::operation::{GetOrLoad, IntoValue, Set, SetMany};
+pub use cache::overview::FunctionInfo;
 #[cfg(feature = "testing")]
 pub use cache::testing::{TestCache, TestClock};
 pub use cache::warm::{Warm, Warmed};
@@ -240,5 +241,6 @@ pub use memory::Engine;
 pub use policy::{IntoTtl, Lifetime, Ttl};
 pub use shape::{Memoizable, Plain, Storable};
 pub use site::SiteKind;
-pub use stats::{DegradedBy, FunctionStats, Latency};
+pub use stats::{DegradedBy, EvictedBy, FunctionStats, Latency};
+pub use store::{Breaker, ServerState};
 pub use tenant::Tenant;

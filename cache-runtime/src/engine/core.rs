@@ -121,7 +121,7 @@ impl Core {
         let background = Arc::new(Background::default());
         let cells = Arc::new(Cells::new());
         let shared = share(&settings, &background, &cells);
-        let evictions = Arc::new(AtomicU64::new(0));
+        let evictions = Evictions::default();
         let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
@@ -212,9 +212,15 @@ impl Core {
     /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one: a copy is none.
     pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
         let now = self.now();
-        self.change_key(physical, || self.remove_everywhere(physical))
-            .iter()
-            .any(|record| record.is_valid(now) && !record.is_copy)
+        let removed = self.change_key(physical, || self.remove_everywhere(physical));
+        self.evictions.invalidated.add(removed.len() as u64);
+        removed.iter().any(|record| record.is_valid(now) && !record.is_copy)
+    }
+
+    /// Counts a record that left memory since it was of no use any more.
+    pub(crate) fn departed(&self, record: &Record) {
+        let why = if record.cells.is_live() { &self.evictions.expired } else { &self.evictions.invalidated };
+        why.increment();
     }
 
     /// Removes a key from every store. Call it under the key's lock.
@@ -329,6 +335,7 @@ impl Core {
         let now = self.now();
         let mut removed = Vec::new();
         self.each_store(|map| removed.extend(map.sweep(&mut |_, record| record.is_dead(now))));
+        removed.iter().for_each(|record| self.departed(record));
         let swept = removed.len() as u64;
         // Their cells are free only once they are gone.
         drop(removed);

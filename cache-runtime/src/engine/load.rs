@@ -477,6 +477,7 @@ pub(crate) fn record(
     let window = if matches!(stored, Stored::Err(_)) { Duration::ZERO } else { options.ages.window() };
     let mut record = Record::new(physical, stored, template, now, expires, cells);
     record.window = after(0, window);
+    record.owner = call.site.index();
     record.cost = cost;
     record.life = asked;
     record.bytes = bytes;

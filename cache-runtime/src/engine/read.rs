@@ -283,7 +283,7 @@ impl Call<'_> {
             }
         })?;
         if let Some(counters) = tally {
-            counters.hits.increment();
+            counters.hit(|| core.settings.clock.alive(now));
         }
         Some(ret)
     }
@@ -472,20 +472,20 @@ impl<S: Cached> Sight<'_, S> {
 
     /// The look that the front could not answer.
     #[inline(never)]
-    fn look(&self, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
+    fn look(&self, core: &Core, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
         let seen = store.read(self.hash, self.key, |record| self.see(record, &used))?;
-        self.revive(store, seen)
+        self.revive(core, store, seen)
     }
 
     /// No lock is held.
     #[inline(always)]
-    fn revive(&self, store: &Store, seen: Seen<S::Value>) -> Option<S::Ret> {
+    fn revive(&self, core: &Core, store: &Store, seen: Seen<S::Value>) -> Option<S::Ret> {
         match seen {
             Seen::Value(value) => Some(self.shape.some(value)),
             Seen::Else(record) => self.shape.revive(record.value.clone()),
             Seen::Dead(record) => {
-                if record.is_dead(self.now) {
-                    store.map().remove_same(self.key, &record);
+                if record.is_dead(self.now) && store.map().remove_same(self.key, &record) {
+                    core.departed(&record);
                 }
                 None
             }
@@ -508,12 +508,12 @@ pub(crate) fn look<S: Cached>(
     let store = core.store_of(function);
     let (template, key) = (key.template(), key.as_bytes());
     let sight = Sight { template, shape, epoch: core.cells.epoch(), now, key, hash: store.hash(key) };
-    let Some(held) = store.front(sight.hash, key) else { return sight.look(store, used) };
-    let Some(record) = held.record() else { return sight.look(store, used) };
+    let Some(held) = store.front(sight.hash, key) else { return sight.look(core, store, used) };
+    let Some(record) = held.record() else { return sight.look(core, store, used) };
     let seen = sight.see(record, &used);
     // What follows may run the user's code.
     drop(held);
-    sight.revive(store, seen)
+    sight.revive(core, store, seen)
 }
 
 opaque_debug!(Step<'_, S: Cached>);

@@ -117,7 +117,7 @@ impl Call<'_> {
                 slides.extend(self.slides_of(core, shared, want, Some(&seen)));
             }
             if old.as_ref().is_some_and(|old| old.freshness == Freshness::Fresh) {
-                self.count_hit(core, shared, &want.name.entry, core.now());
+                self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
             }
             want.learn(shared, &seen);
             want.aged = false;

@@ -134,7 +134,7 @@ impl Call<'_> {
                         }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
-                                self.count_hit(core, shared, &want.name.entry, core.now());
+                                self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
                                 return Ok(Looked::Step(Step::Done(found.ret)));
                             }
                             Some(found) => {
@@ -238,13 +238,14 @@ impl Call<'_> {
         if self.site.options.sliding {
             slides.extend(self.slides_of(core, shared, want, None));
         }
-        self.count_hit(core, shared, &want.name.entry, core.now());
+        self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
         Some(ret)
     }
 
-    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos) {
+    /// Counts a hit on what was read at `now`, by a call that `began` then.
+    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos, began: Nanos) {
         if let Some(counters) = core.function(self.site).tally() {
-            counters.hits.increment();
+            counters.hit(|| began);
             shared.notes.touch(entry, now);
         }
     }

@@ -11,7 +11,9 @@ use super::api::attribute;
 use crate::cache::Cache;
 use crate::cache::insight::{CacheStats, ServerInfo};
 use crate::clock::{Nanos, after, alive_now, wall_ms};
+use crate::site::SiteKind;
 use crate::stats::{FunctionStats, Latency};
+use crate::store::{Breaker, ServerState};
 
 /// How long numbers are good. A little less than the second in which a page asks again.
 const FRESH: Duration = Duration::from_millis(900);
@@ -192,7 +194,7 @@ impl View {
         if let Some((_, known)) = last.numbers.as_ref().filter(|(until, _)| began < *until) {
             return Arc::clone(known);
         }
-        let backend = self.backend(&mut last.server).await;
+        let backend = self.known_backend(&mut last.server).await;
         let looked = alive_now();
         let (totals, functions) = self.count().await;
         let cost = alive_now() - looked;
@@ -263,6 +265,22 @@ impl View {
         });
         Backend { up: Some(answered.is_ok()), reason: answered.err(), server: described, servers: Vec::new() }
     }
+
+    /// The backend, and whether its servers are used: known here, so it is said also of one that does not answer.
+    async fn known_backend(&self, server: &mut Option<(Nanos, ServerInfo)>) -> Backend {
+        let machine = |state: ServerState| Machine {
+            name: state.name,
+            breaker: match state.breaker {
+                Breaker::Closed => "closed",
+                Breaker::HalfOpen => "half_open",
+                Breaker::Open => "open",
+            },
+            error: state.error,
+        };
+        let backend = self.backend(server).await;
+        let states = self.cache.core.shared.as_ref().map(|shared| shared.store.servers()).unwrap_or_default();
+        Backend { servers: states.into_iter().map(machine).collect(), ..backend }
+    }
 }
 
 impl Backend {
@@ -273,23 +291,40 @@ impl Backend {
 
 fn counted(cache: &Cache) -> (Totals, Vec<Row>) {
     let stats = cache.stats();
-    let rows = stats
-        .functions
-        .iter()
-        .map(|(path, stats)| Row {
-            path: path.clone(),
-            name: path.rsplit("::").next().unwrap_or(path).to_owned(),
-            kind: attribute(crate::SiteKind::Read),
-            counts: counts(stats),
-            abandoned: stats.abandoned,
-            bypassed: stats.bypassed,
-            hit: times(&Latency::default()),
-            load: times(&stats.latency),
-            entries: None,
-            bytes: None,
+    // What reads is shown; what writes has its numbers in the totals.
+    let reads = cache.functions().into_iter().filter(|info| info.function.kind() != SiteKind::Write);
+    let mut rows: Vec<Row> = reads
+        .map(|info| {
+            let path = info.function.path();
+            Row {
+                name: path.strip_prefix(info.function.module()).map_or(&*path, |name| name.trim_start_matches(':')).to_owned(),
+                kind: attribute(info.function.kind()),
+                entries: Some(info.entries),
+                bytes: Some(info.bytes),
+                ..row(path, &info.stats)
+            }
         })
         .collect();
+    let direct = &stats.direct;
+    if direct.hits + direct.misses + direct.loads + direct.degraded > 0 {
+        rows.push(row("direct access".to_owned(), direct));
+    }
     (totals(&stats), rows)
+}
+
+fn row(path: String, stats: &FunctionStats) -> Row {
+    Row {
+        name: path.clone(),
+        path,
+        kind: "direct",
+        counts: counts(stats),
+        abandoned: stats.abandoned,
+        bypassed: stats.bypassed,
+        hit: times(&stats.hit_latency),
+        load: times(&stats.latency),
+        entries: None,
+        bytes: None,
+    }
 }
 
 fn totals(stats: &CacheStats) -> Totals {
@@ -310,11 +345,13 @@ fn totals(stats: &CacheStats) -> Totals {
     sum.lost_leases = stats.lost_leases;
     sum.degraded = stats.degraded;
     sum.degraded_by = stats.degraded_by;
+    sum.saved = stats.saved;
+    let by = stats.evicted_by;
     Totals {
         counts: counts(&sum),
         entries: stats.entries,
         bytes: stats.bytes,
-        evicted: Evicted { full: stats.evictions, expired: 0, invalidated: 0 },
+        evicted: Evicted { full: by.full, expired: by.expired, invalidated: by.invalidated },
         invalidations: stats.invalidations,
         recached: stats.recached,
         recache_failures: stats.recache_failures,
@@ -324,7 +361,7 @@ fn totals(stats: &CacheStats) -> Totals {
         flights: stats.flights,
         tags: stats.tags,
         copies_served: stats.copies_served,
-        copies_lease_ms: None,
+        copies_lease_ms: stats.copies_lease.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 
@@ -355,12 +392,15 @@ fn counts(stats: &FunctionStats) -> Counts {
             no_tenant: by.no_tenant,
             other: by.other,
         },
-        saved_ns: 0,
+        saved_ns: nanos(stats.saved),
     }
 }
 
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn times(latency: &Latency) -> Times {
-    let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     Times {
         count: latency.count,
         mean_ns: nanos(latency.mean),

@@ -60,7 +60,8 @@ function time(ns) {
 
 // ---- What was seen so far
 
-const seen = { now: null, past: [], broken: false };
+// After a gap the numbers before it say nothing of now.
+const seen = { now: null, past: [], gap: false, broken: false };
 
 function calls(counts) {
   return counts.hits + counts.misses;
@@ -89,14 +90,15 @@ function hitRate(now, then) {
 function remember(numbers) {
   numbers.rows = new Map(numbers.functions.map((row) => [row.path, row]));
   const before = seen.now;
-  if (before && before.instance !== numbers.instance) {
-    seen.past = [];
-    seen.broken = true;
-  }
+  const same = before && before.instance === numbers.instance;
+  if (before && !same) seen.broken = true;
+  const follows = same && !seen.gap && numbers.at > before.at;
+  if (!follows) seen.past = [];
+  seen.gap = false;
   seen.now = numbers;
   seen.past.push(numbers);
   while (numbers.at - seen.past[0].at > MINUTE_MS) seen.past.shift();
-  return before && before.instance === numbers.instance && numbers.at > before.at ? before : null;
+  return follows ? before : null;
 }
 
 // ---- The plot and the tiles
@@ -467,38 +469,32 @@ function listen() {
   });
 }
 
+// The last numbers stay on the screen.
 function rest() {
-  if (stream.source) stream.source.close();
+  if (!stream.source) return;
+  stream.source.close();
   stream.source = null;
   clearTimeout(stream.timer);
   chart.push(null);
-  if (seen.now) seen.past = [];
-  seen.now = null;
+  seen.gap = true;
 }
 
 $("pause").addEventListener("click", () => {
   stream.paused = !stream.paused;
   $("pause").setAttribute("aria-pressed", String(stream.paused));
   if (stream.paused) {
-    stopSoftly("Paused");
+    rest();
+    show("paused", "Paused");
   } else {
     show("wait", "Connecting");
     listen();
   }
 });
 
-// The last numbers stay on the screen.
-function stopSoftly(text) {
-  const last = seen.now;
-  rest();
-  seen.now = last;
-  show("paused", text);
-}
-
 // Nobody looks at a hidden page.
 document.addEventListener("visibilitychange", () => {
   if (stream.paused) return;
-  if (document.hidden) stopSoftly("Paused while hidden");
+  if (document.hidden) rest();
   else listen();
 });
 

@@ -1,93 +1,29 @@
-//! Counters. The one on the hit path is striped by thread, so that hits on one function do not share a cache line.
+//! What is counted, and what users read of it. Counting itself is here and in `striped` (the hit path); how long something
+//! took, in `latency`. Nobody is told here: where numbers go is the facade's.
 
-use std::cell::Cell;
+mod latency;
+mod striped;
+
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use self::latency::Histogram;
+pub use self::latency::Latency;
+use self::striped::Striped;
+use crate::clock::{Nanos, alive_now};
 use crate::error::ErrorKind;
 
-/// Stripes that belong to one thread each, who then counts without a read-modify-write.
-const OWN: usize = 16;
-/// Stripes that the other threads share.
-const SHARED: usize = 16;
+/// Whether this build measures how long hits take: with the features `metrics` and `axum`, where somebody may ask.
+const TIMED: bool = cfg!(any(feature = "metrics", feature = "axum"));
 
-/// A cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Padded(AtomicU64);
+/// One hit in so many is measured, for each thread and function; the first one is. Reading the clock costs as much as half
+/// a hit.
+const SAMPLE: u64 = 64;
 
-/// A counter for the hit path.
-#[derive(Debug, Default)]
-pub(crate) struct Striped(OnceLock<Box<[Padded; OWN + SHARED]>>);
-
-/// Not looked for yet.
-const UNKNOWN: usize = usize::MAX;
-
-thread_local! {
-    static STRIPE: Cell<usize> = const { Cell::new(UNKNOWN) };
-}
-
-/// A stripe that belongs to this thread, until it ends.
-#[derive(Debug)]
-struct Owned(usize);
-
-/// The own stripes that are taken, as bits.
-static TAKEN: AtomicUsize = AtomicUsize::new(0);
-
-impl Owned {
-    /// Whoever takes a stripe sees what its former owner counted.
-    fn take() -> Option<Self> {
-        let free = |taken: usize| Some(taken.trailing_ones() as usize).filter(|free| *free < OWN);
-        let took = TAKEN.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| Some(taken | 1 << free(taken)?));
-        took.ok().and_then(free).map(Self)
-    }
-}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // What else the thread does while it ends is counted with others.
-        STRIPE.set(OWN + self.0 % SHARED);
-        TAKEN.fetch_and(!(1 << self.0), Ordering::AcqRel);
-    }
-}
-
-#[inline]
-fn stripe() -> usize {
-    match STRIPE.get() {
-        UNKNOWN => new_stripe(),
-        stripe => stripe,
-    }
-}
-
-#[cold]
-fn new_stripe() -> usize {
-    thread_local! {
-        static OWNED: Option<Owned> = Owned::take();
-    }
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let owned = OWNED.try_with(|owned| owned.as_ref().map(|owned| owned.0)).ok().flatten();
-    let stripe = owned.unwrap_or_else(|| OWN + NEXT.fetch_add(1, Ordering::Relaxed) % SHARED);
-    STRIPE.set(stripe);
-    stripe
-}
-
-impl Striped {
-    #[inline]
-    pub(crate) fn increment(&self) {
-        let at = stripe();
-        let count = &self.0.get_or_init(Box::default)[at].0;
-        if at < OWN {
-            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn sum(&self) -> u64 {
-        self.0.get().map_or(0, |stripes| stripes.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum())
-    }
+/// When a call begins that goes further than memory; see [`Counters::hit`].
+pub(crate) fn began() -> Nanos {
+    if TIMED { alive_now() } else { 0 }
 }
 
 /// A counter off the hit path.
@@ -180,6 +116,44 @@ impl DegradedBy {
     }
 }
 
+/// Entries that left memory, by why. They leave when they are looked at, or when room is needed: one that is expired or
+/// invalidated and that nobody asks for may stay for long.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// # let cache = cache_runtime::Cache::memory();
+/// cache.set("k", 1_u64).tags(["t"]).await?;
+/// cache.invalidate("t").await?;
+/// assert_eq!(cache.get::<u64>("k").await?, None);
+/// assert_eq!(cache.stats().evicted_by.invalidated, 1);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EvictedBy {
+    /// Memory was full.
+    pub full: u64,
+    /// Their time was over.
+    pub expired: u64,
+    /// Something they depend on was invalidated, or they were dropped themselves.
+    pub invalidated: u64,
+}
+
+/// [`EvictedBy`], while it is counted.
+#[derive(Debug, Default)]
+pub(crate) struct Departures {
+    pub(crate) full: Counter,
+    pub(crate) expired: Counter,
+    pub(crate) invalidated: Counter,
+}
+
+impl Departures {
+    pub(crate) fn get(&self) -> EvictedBy {
+        let [full, expired, invalidated] = [&self.full, &self.expired, &self.invalidated].map(Counter::get);
+        EvictedBy { full, expired, invalidated }
+    }
+}
+
 /// What happened in one function, or in a whole cache.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -204,98 +178,28 @@ pub(crate) struct Counters {
     pub(crate) recache_failures: Counter,
     pub(crate) invalidations: Counter,
     pub(crate) latency: Histogram,
+    hit_latency: Histogram,
 }
 
-/// Durations in buckets of a quarter of a power of two (at most 19 % wide).
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    buckets: OnceLock<Box<[AtomicU64]>>,
-    total: AtomicU64,
-    max: AtomicU64,
-}
-
-const BUCKETS: usize = 64 * 4;
-
-impl Histogram {
-    pub(crate) fn record(&self, nanos: u64) {
-        let buckets = self.buckets.get_or_init(|| (0..BUCKETS).map(|_| AtomicU64::new(0)).collect());
-        buckets[bucket(nanos)].fetch_add(1, Ordering::Relaxed);
-        self.total.fetch_add(nanos, Ordering::Relaxed);
-        self.max.fetch_max(nanos, Ordering::Relaxed);
-    }
-
-    pub(crate) fn summary(&self) -> Latency {
-        let Some(buckets) = self.buckets.get() else { return Latency::default() };
-        let counts: Vec<u64> = buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
-        let count: u64 = counts.iter().sum();
-        let max = self.max.load(Ordering::Relaxed);
-        let at = |share: f64| {
-            let rank = ((count as f64 * share).ceil() as u64).max(1);
-            let mut seen = 0;
-            let found = counts.iter().position(|count| {
-                seen += count;
-                seen >= rank
-            });
-            Duration::from_nanos(found.map_or(max, |index| upper(index).min(max)))
-        };
-        Latency {
-            count,
-            mean: Duration::from_nanos(self.total.load(Ordering::Relaxed).checked_div(count).unwrap_or(0)),
-            p50: at(0.50),
-            p99: at(0.99),
-            max: Duration::from_nanos(max),
+impl Counters {
+    /// Counts a hit, and measures one in [`SAMPLE`]. `began` says when the call did, as [`alive_now`] tells time.
+    #[inline]
+    pub(crate) fn hit(&self, began: impl FnOnce() -> Nanos) {
+        let counted = self.hits.increment();
+        if TIMED && counted % SAMPLE == 1 {
+            self.measure_hit(began());
         }
     }
-}
 
-fn bucket(nanos: u64) -> usize {
-    if nanos < 4 {
-        return nanos as usize;
+    #[cold]
+    fn measure_hit(&self, began: Nanos) {
+        self.hit_latency.record(alive_now().saturating_sub(began));
     }
-    let log = nanos.ilog2();
-    let quarter = (nanos >> (log - 2)) & 3;
-    log as usize * 4 + quarter as usize
-}
 
-fn upper(index: usize) -> u64 {
-    if index < 4 {
-        return index as u64;
+    /// Counts a hit that is not measured: it has waited for something else before.
+    pub(crate) fn late_hit(&self) {
+        self.hits.increment();
     }
-    let (log, quarter) = ((index / 4) as u32, (index % 4) as u64);
-    if log < 2 { 4 } else { ((5 + quarter) << (log - 2)).saturating_sub(1) }
-}
-
-/// How long a function's own body took, over all loads so far.
-///
-/// ```
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// # use cache_runtime::{Cache, cache_read};
-/// #[cache_read(key = "price:<id>")]
-/// async fn price(id: u64) -> u64 {
-///     id * 10
-/// }
-///
-/// Cache::memory().scope(async {
-///     price(1).await;
-///     let latency = price::stats().latency;
-///     assert_eq!(latency.count, 1);
-///     assert!(latency.p50 <= latency.p99 && latency.p99 <= latency.max);
-/// }).await;
-/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Latency {
-    /// Loads measured.
-    pub count: u64,
-    /// Mean.
-    pub mean: Duration,
-    /// Median, at most a fifth too high.
-    pub p50: Duration,
-    /// 99th percentile, at most a fifth too high.
-    pub p99: Duration,
-    /// Longest.
-    pub max: Duration,
 }
 
 /// What the cache did for one annotated function, since the cache was built. See `get_user::stats()`.
@@ -360,6 +264,11 @@ pub struct FunctionStats {
     pub lost_leases: u64,
     /// How long loads took.
     pub latency: Latency,
+    /// How long hits took, from the look-up to the value. One in 64 is measured, by thread, and only in programs that are
+    /// built with the feature `metrics` or `axum`; hits on old values (`stale`, `early_ttl`) are not.
+    pub hit_latency: Latency,
+    /// How much longer the source would have worked without the cache, about: hits and shared loads × the mean load.
+    pub saved: Duration,
 }
 
 impl FunctionStats {
@@ -394,8 +303,10 @@ impl fmt::Display for FunctionStats {
 
 impl Counters {
     pub(crate) fn snapshot(&self) -> FunctionStats {
+        let (hits, latency) = (self.hits.sum(), self.latency.summary());
+        let spared = u32::try_from(hits + self.coalesced.get()).unwrap_or(u32::MAX);
         FunctionStats {
-            hits: self.hits.sum(),
+            hits,
             misses: self.misses.get(),
             loads: self.loads.get(),
             coalesced: self.coalesced.get(),
@@ -413,49 +324,9 @@ impl Counters {
             degraded: self.degraded.get().sum(),
             degraded_by: self.degraded.get(),
             lost_leases: self.lost_leases.get(),
-            latency: self.latency.summary(),
+            latency,
+            hit_latency: self.hit_latency.summary(),
+            saved: latency.mean.saturating_mul(spared),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_at_most_a_fifth_too_high() {
-        let histogram = Histogram::default();
-        for nanos in 1..=10_000 {
-            histogram.record(nanos);
-        }
-        let summary = histogram.summary();
-        assert_eq!(summary.count, 10_000);
-        assert_eq!(summary.max, Duration::from_nanos(10_000));
-        for (got, exact) in [(summary.p50, 5_000.0), (summary.p99, 9_900.0)] {
-            let ratio = got.as_nanos() as f64 / exact;
-            assert!((1.0..1.25).contains(&ratio), "{got:?} for {exact}");
-        }
-    }
-
-    #[test]
-    fn buckets_are_ordered_and_cover_every_duration() {
-        let mut last = 0;
-        for nanos in [0, 1, 2, 3, 4, 5, 7, 8, 100, 1_000, u64::MAX / 2, u64::MAX] {
-            let index = bucket(nanos);
-            assert!(index >= last && index < BUCKETS, "{nanos} in {index}");
-            assert!(upper(index) >= nanos || nanos > u64::MAX / 2, "{nanos} in {index}");
-            last = index;
-        }
-    }
-
-    #[test]
-    fn concurrent_increments_are_all_counted() {
-        let counter = Striped::default();
-        std::thread::scope(|scope| {
-            for _ in 0..40 {
-                scope.spawn(|| (0..1000).for_each(|_| counter.increment()));
-            }
-        });
-        assert_eq!(counter.sum(), 40_000);
     }
 }
