@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long anything may take. A machine under load is slow.
@@ -23,7 +24,11 @@ pub struct Browser {
     complaints: Vec<String>,
     _child: Child,
     _profile: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One browser at a time: each is several processes, which would only slow each other down.
+static TURN: Mutex<()> = Mutex::const_new(());
 
 fn program() -> Option<String> {
     let named = std::env::var("CACHE_CHROMIUM").ok();
@@ -49,6 +54,7 @@ impl Browser {
             "these tests need Chromium: install it (Debian: apt-get install chromium; ./tests/run does), name it in \
              CACHE_CHROMIUM, or say CACHE_NO_BROWSER=1 to go without them",
         );
+        let turn = TURN.lock().await;
         let profile = tempfile::tempdir().expect("a folder for the profile");
         // The shell hands the pipes on under the numbers that the browser expects.
         let mut child = Command::new("sh")
@@ -71,6 +77,7 @@ impl Browser {
             complaints: Vec::new(),
             _child: child,
             _profile: profile,
+            _turn: turn,
         };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await;
         let attached = browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true })).await;
@@ -207,12 +214,13 @@ impl Browser {
         }
     }
 
-    /// Roles and names as a screen reader gets them, without what it is told to leave out.
+    /// Roles and names as a screen reader gets them, without what it is told to leave out and without the bare texts.
     pub async fn heard(&mut self) -> Vec<(String, String)> {
         let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
         let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
-        nodes.iter().filter(|node| node["ignored"] != json!(true)).map(|node| (text(&node["role"]), text(&node["name"]))).collect()
+        let heard = nodes.iter().filter(|node| node["ignored"] != json!(true)).map(|node| (text(&node["role"]), text(&node["name"])));
+        heard.filter(|(role, _)| !["StaticText", "InlineTextBox", "generic"].contains(&role.as_str())).collect()
     }
 
     /// A picture of the window, or of the whole page, as the base64 of a PNG.

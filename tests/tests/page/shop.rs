@@ -76,7 +76,7 @@ impl Drop for Served {
 /// Mounts the page at `/cache`, as a service would.
 pub(crate) async fn mounted(cache: &Cache, shape: impl FnOnce(Admin) -> Admin) -> Served {
     let admin = shape(Admin::new(cache.clone()));
-    serve(cache, Router::new().nest("/cache", admin.into_router())).await
+    serve(cache, Router::new().nest_service("/cache", admin.into_router())).await
 }
 
 pub(crate) async fn serve(cache: &Cache, app: Router) -> Served {

@@ -101,7 +101,7 @@ impl Admin {
     /// }
     ///
     /// let page = Admin::new(Cache::memory()).authenticated_by(from_fn(staff_only)).into_router();
-    /// let app: axum::Router = axum::Router::new().nest("/cache", page);
+    /// let app: axum::Router = axum::Router::new().nest_service("/cache", page);
     /// ```
     pub fn authenticated_by<L>(mut self, layer: L) -> Self
     where
@@ -149,7 +149,7 @@ impl Admin {
         self
     }
 
-    /// The router, for `nest("/cache", ..)` at a path of your choice. What is below that path is its own, unknown paths included.
+    /// The router, for `nest_service("/cache", ..)` at a path of your choice; with `nest` it is at `/cache`, and not at `/cache/`.
     ///
     /// Without authentication it has to know who connected: serve it with
     /// `app.into_make_service_with_connect_info::<SocketAddr>()`, as [`serve`](Self::serve) does. Where it does not know, it
@@ -177,8 +177,6 @@ impl Admin {
             .route("/health", get(api::health))
             .route("/events", get(events::events))
             .route("/invalidate", post(api::invalidate))
-            // Mounted at /cache, `nest` gives "/" to /cache only: /cache/ is the page, too.
-            .fallback(page::otherwise)
             .layer(DefaultBodyLimit::max(MAX_BODY))
             .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
             .with_state(state);

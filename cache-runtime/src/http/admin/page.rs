@@ -1,6 +1,6 @@
 //! The page: one document with its style and its script inside, which no other site may frame and which loads nothing.
 
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
 use axum::response::{IntoResponse, Response};
 
@@ -10,11 +10,6 @@ const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/app.js");
 const PLOT: &str = include_str!("page/plot.js");
-
-/// What no route has: the page where only the path's last slash is odd, else nothing.
-pub(super) async fn otherwise(state: Shared, uri: Uri) -> Response {
-    if uri.path() == "/" { page(state).await } else { StatusCode::NOT_FOUND.into_response() }
-}
 
 pub(super) async fn page(state: Shared) -> Response {
     let nonce = super::token();

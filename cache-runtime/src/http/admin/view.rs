@@ -11,6 +11,7 @@ use super::api::attribute;
 use crate::cache::Cache;
 use crate::cache::insight::{CacheStats, ServerInfo};
 use crate::clock::{Nanos, after, alive_now, wall_ms};
+use crate::memory::Engine;
 use crate::site::SiteKind;
 use crate::stats::{FunctionStats, Latency};
 use crate::store::{Breaker, ServerState};
@@ -58,7 +59,7 @@ struct Numbers<'v> {
 #[derive(Serialize)]
 struct About {
     backend: &'static str,
-    engine: String,
+    engine: &'static str,
     prefix: String,
     max_items: u64,
     max_bytes: Option<u64>,
@@ -207,7 +208,10 @@ impl View {
             closed: self.is_over(),
             cache: About {
                 backend: self.cache.backend(),
-                engine: format!("{:?}", settings.engine).to_lowercase(),
+                engine: match settings.engine {
+                    Engine::QuickCache => "quick_cache",
+                    Engine::Moka => "moka",
+                },
                 prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
                 max_items: settings.bounds.max_items,
                 max_bytes: settings.bounds.max_bytes,

@@ -53,6 +53,7 @@ function bytes(n) {
 }
 
 function time(ns) {
+  if (ns === 0) return "0 s";
   for (const [size, unit, next] of [[1, "ns", 1e3], [1e3, "µs", 1e6], [1e6, "ms", 1e9], [1e9, "s", 6e10], [6e10, "min", 3.6e12], [3.6e12, "h", 8.64e13], [8.64e13, "d", Infinity]]) {
     if (ns < next * 0.9995) return `${ns / size < 9.95 && size > 1 ? (ns / size).toFixed(1) : whole.format(ns / size)} ${unit}`;
   }
@@ -105,12 +106,13 @@ function remember(numbers) {
 
 const SERIES = [
   { name: "From the cache", class: "k-hit", pick: (t) => t.hits - t.stale },
-  { name: "From the cache, past its ttl", class: "k-stale", pick: (t) => t.stale },
+  { name: "Past its ttl", class: "k-stale", pick: (t) => t.stale },
   { name: "Shared a load", class: "k-shared", pick: (t) => t.coalesced },
   { name: "Loaded", class: "k-load", pick: (t) => Math.max(0, t.misses - t.coalesced) },
 ];
 
 const chart = new Stack($("chart"), SERIES, SLOTS, perSecond);
+chart.picture.setAttribute("aria-label", "Calls a second over the last two minutes");
 for (const one of SERIES) {
   one.value = make("b", { textContent: "–" });
   $("legend").append(make("li", { className: one.class }, one.name, one.value));
@@ -155,7 +157,7 @@ const TILES = [
 
 for (const tile of TILES) {
   tile.history = [];
-  tile.spark = new Spark(SLOTS);
+  tile.spark = new Spark(61);
   tile.big = make("dd", { className: "value", textContent: "–" });
   tile.small = make("dd", { className: "note" });
   $("tiles").append(make("div", { className: tile.class || "k-hit" }, make("dt", { textContent: tile.title }), tile.big, tile.small, tile.spark.element));
@@ -164,13 +166,13 @@ for (const tile of TILES) {
 function drawTraffic(step) {
   if (step) {
     chart.push(SERIES.map((one) => rate(step, (n) => one.pick(n.totals))));
-    chart.picture.setAttribute("aria-label", `Calls a second over the last two minutes: between 0 and ${perSecond(chart.top)}. The numbers of now are in the list before it.`);
+    chart.picture.setAttribute("aria-label", `Calls a second over the last two minutes, at most ${perSecond(chart.highest)}. The numbers of now are in the list before it.`);
   }
   for (const one of SERIES) say(one.value, perSecond(rate(since(RECENT_MS), (n) => one.pick(n.totals))));
   for (const tile of TILES) {
     if (step) {
       tile.history.push(tile.pick(step) ?? tile.history.at(-1) ?? 0);
-      if (tile.history.length > SLOTS) tile.history.shift();
+      if (tile.history.length > 61) tile.history.shift();
       tile.spark.draw(tile.history, tile.top);
     }
     const [value, ...unit] = tile.value();
@@ -220,7 +222,8 @@ const COLUMNS = [
   { title: "Saved", hint: "how much longer the source would have worked, about", num: true, sort: (row) => row.saved_ns, text: (row) => (row.saved_ns ? time(row.saved_ns) : "0") },
   { title: "Hit p50 · p99", num: true, sort: (row) => row.hit.p99_ns, show: (cell, row) => times(cell, row.hit) },
   { title: "Load p50 · p99", num: true, sort: (row) => row.load.p99_ns, show: (cell, row) => times(cell, row.load) },
-  { title: "Stale", hint: "answers past their ttl", num: true, mood: "caution", sort: (row) => row.stale, text: (row) => count(row.stale) },
+  { title: "Failed", hint: "loads that returned an error", num: true, mood: "caution", sort: (row) => row.errors, text: (row) => count(row.errors) },
+  { title: "Stale", hint: "answers past their ttl", num: true, sort: (row) => row.stale, text: (row) => count(row.stale) },
   { title: "Degraded", hint: "calls that went without the cache", num: true, mood: "alarm", sort: (row) => row.degraded, text: (row) => count(row.degraded) },
   { title: "Entries", hint: "in the memory of this process", num: true, sort: (row) => row.entries ?? -1, text: (row) => (row.entries === null ? "–" : count(row.entries)) },
   { title: "Size", hint: "in the memory of this process", num: true, sort: (row) => row.bytes ?? -1, text: (row) => (row.bytes === null ? "–" : bytes(row.bytes)) },
@@ -390,8 +393,10 @@ function drawHealth() {
   health("Invalidations", count(totals.invalidations), `${count(totals.recached)} recached, ${count(totals.recache_failures)} recaches failed`);
   health("Left memory", count(totals.evicted.full + totals.evicted.expired + totals.evicted.invalidated), `full ${count(totals.evicted.full)}, expired ${count(totals.evicted.expired)}, invalidated ${count(totals.evicted.invalidated)}`);
   health("Not stored", count(totals.refused + totals.unstored), `${count(totals.refused)} invalidated while they loaded, ${count(totals.unstored)} as asked`);
-  health("Leases", `${count(totals.lost_leases)} lost`, `${count(totals.takeovers)} loads taken over`);
-  health("Unusable entries", count(totals.rejected), "bytes of another version, damaged, or not ours");
+  if (backend.up !== null) {
+    health("Leases", `${count(totals.lost_leases)} lost`, `${count(totals.takeovers)} loads taken over`);
+    health("Unusable entries", count(totals.rejected), "bytes of another version, damaged, or not ours");
+  }
   health("At work now", `${count(totals.flights)} ${totals.flights === 1 ? "load" : "loads"}`, `${count(totals.background)} background tasks`);
   health("Monitor", totals.checked ? `${count(totals.disagreed)} of ${count(totals.checked)} differ` : "nothing checked", "answers compared with the source", totals.disagreed ? "warn" : "");
 }
@@ -627,11 +632,11 @@ async function drawCatalogue() {
     };
     cell("Function", "fn", make("b", { textContent: one.name }), make("span", { textContent: `${one.file}:${one.line}` }));
     cell("Attribute", "", one.kind);
-    cell("Key", "wide code", one.key ?? "–");
-    cell("Ttl", "", one.ttl ?? "–");
+    cell("Key", one.key ? "wide code" : "none", one.key ?? "–");
+    cell("Ttl", one.ttl ? "" : "none", one.ttl ?? "–");
     const tags = [...one.tags, ...one.recaches.map((name) => `recaches ${name}`)];
     cell(one.kind === "cache_write" ? "Invalidates" : "Tags", "wide", tags.length ? make("ul", { className: "tags" }, ...tags.map((tag) => make("li", { textContent: tag }))) : one.key ? "its key" : "–");
-    cell("Value", "wide code", one.value ? one.value.replace(/\b\w+::/g, "") : "–");
+    cell("Value", one.value ? "code" : "none", one.value ? one.value.replace(/\b\w+::/g, "") : "–");
     return tr;
   }));
   if (seen.now) drawAlerts();

@@ -44,7 +44,7 @@ function roundUp(value) {
 // Areas on top of each other over the last `slots` moments, with an axis and a cross-hair.
 class Stack {
   constructor(holder, series, slots, format) {
-    Object.assign(this, { holder, series, slots, format, moments: [], top: 4 });
+    Object.assign(this, { holder, series, slots, format, moments: [], top: 4, highest: 0 });
     this.picture = holder.appendChild(svg("svg", { role: "img" }));
     this.grid = this.picture.appendChild(svg("g", {}));
     this.areas = series.map((one) => this.picture.appendChild(svg("path", { class: `area ${one.class}` })));
@@ -80,7 +80,8 @@ class Stack {
     Object.assign(this, { left: 52, right: 16, head: 10, foot: this.height - 22 });
     this.picture.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     const sums = this.moments.map((values) => (values ? values.reduce((a, b) => a + b, 0) : 0));
-    this.top = roundUp(Math.max(...sums, 0) * 1.05);
+    this.highest = Math.max(...sums, 0);
+    this.top = roundUp(this.highest * 1.05);
     this.axes();
     this.areas.forEach((area, index) => area.setAttribute("d", this.outline(index)));
     if (this.at !== undefined && this.at !== null) this.point(this.at);
