@@ -34,7 +34,12 @@ fn program() -> Option<String> {
     let named = std::env::var("CACHE_CHROMIUM").ok();
     let usual = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"].map(ToOwned::to_owned);
     let works = |name: &String| {
-        std::process::Command::new(name).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|it| it.success())
+        std::process::Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|it| it.success())
     };
     named.into_iter().chain(usual).find(works)
 }
@@ -59,8 +64,21 @@ impl Browser {
         // The shell hands the pipes on under the numbers that the browser expects.
         let mut child = Command::new("sh")
             .args(["-c", "exec 3<&0 4>&1 </dev/null >/dev/null 2>&1; exec \"$@\"", "sh", &program])
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"])
-            .args(["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--disable-extensions", "--hide-scrollbars"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+            ])
+            .args([
+                "--disable-component-update",
+                "--disable-sync",
+                "--disable-dev-shm-usage",
+                "--disable-extensions",
+                "--hide-scrollbars",
+            ])
             .args(["--font-render-hinting=none", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .stdin(Stdio::piped())
@@ -80,7 +98,8 @@ impl Browser {
             _turn: turn,
         };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).await;
-        let attached = browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true })).await;
+        let attached =
+            browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true })).await;
         browser.session = attached["sessionId"].as_str().map(ToOwned::to_owned);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable", "Accessibility.enable"] {
             browser.call(domain, json!({})).await;
@@ -123,8 +142,12 @@ impl Browser {
         let params = &message["params"];
         match message["method"].as_str() {
             Some("Runtime.exceptionThrown") => self.complaints.push(params["exceptionDetails"].to_string()),
-            Some("Log.entryAdded") if params["entry"]["level"] == "error" => self.complaints.push(params["entry"].to_string()),
-            Some("Runtime.consoleAPICalled") if params["type"] == "error" => self.complaints.push(params["args"].to_string()),
+            Some("Log.entryAdded") if params["entry"]["level"] == "error" => {
+                self.complaints.push(params["entry"].to_string())
+            }
+            Some("Runtime.consoleAPICalled") if params["type"] == "error" => {
+                self.complaints.push(params["args"].to_string())
+            }
             _ => {}
         }
         message
@@ -193,7 +216,8 @@ impl Browser {
                 down["text"] = json!(text);
             }
             self.call("Input.dispatchKeyEvent", down).await;
-            self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code })).await;
+            self.call("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key, "windowsVirtualKeyCode": code }))
+                .await;
         }
     }
 
@@ -219,13 +243,17 @@ impl Browser {
         let tree = self.call("Accessibility.getFullAXTree", json!({})).await;
         let nodes = tree["nodes"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value["value"].as_str().unwrap_or_default().to_owned();
-        let heard = nodes.iter().filter(|node| node["ignored"] != json!(true)).map(|node| (text(&node["role"]), text(&node["name"])));
+        let heard = nodes
+            .iter()
+            .filter(|node| node["ignored"] != json!(true))
+            .map(|node| (text(&node["role"]), text(&node["name"])));
         heard.filter(|(role, _)| !["StaticText", "InlineTextBox", "generic"].contains(&role.as_str())).collect()
     }
 
     /// A picture of the window, or of the whole page, as the base64 of a PNG.
     pub async fn picture(&mut self, whole: bool) -> String {
-        let shot = self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": whole })).await;
+        let shot =
+            self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": whole })).await;
         shot["data"].as_str().unwrap_or_default().to_owned()
     }
 }

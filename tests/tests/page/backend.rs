@@ -24,7 +24,10 @@ async fn a_server_that_goes_away_is_shown() {
     })
     .await;
     let stats = now().await;
-    assert_eq!((&stats["cache"]["backend"], &stats["backend"]["up"], &stats["backend"]["reason"]), (&json!("hybrid"), &json!(true), &Value::Null));
+    assert_eq!(
+        (&stats["cache"]["backend"], &stats["backend"]["up"], &stats["backend"]["reason"]),
+        (&json!("hybrid"), &json!(true), &Value::Null)
+    );
     let server = &stats["backend"]["server"];
     assert_eq!((&server["mode"], &server["shards"]), (&json!("standalone"), &json!(1)));
     assert_eq!(stats["backend"]["servers"][0]["breaker"], json!("closed"));

@@ -16,7 +16,9 @@ const LIVE: &str = "document.querySelector('#state').dataset.state === 'live'";
 
 /// The text of a function's cell under this heading.
 fn cell(function: &str, label: &str) -> String {
-    format!("[...document.querySelectorAll('#rows tr')].find(tr => tr.querySelector('b').textContent === '{function}')?.querySelector('td[data-label=\"{label}\"]').textContent")
+    format!(
+        "[...document.querySelectorAll('#rows tr')].find(tr => tr.querySelector('b').textContent === '{function}')?.querySelector('td[data-label=\"{label}\"]').textContent"
+    )
 }
 
 /// A page on a desk that has the first numbers, of a cache with one entry of `get_product`, `search` and `banner` each.
@@ -43,15 +45,20 @@ impl Served {
 async fn it_updates_live() {
     let Some((mut browser, page)) = opened(|admin| admin).await else { return };
     assert_eq!(browser.eval(&cell("get_product", "Entries")).await, "1");
-    page.cache.scope(async {
-        get_product(2).await;
-        for _ in 0..200 {
+    page.cache
+        .scope(async {
             get_product(2).await;
-        }
-    }).await;
+            for _ in 0..200 {
+                get_product(2).await;
+            }
+        })
+        .await;
     browser.until(&format!("{} === '2'", cell("get_product", "Entries"))).await;
     browser.until(&format!("{} !== '0'", cell("get_product", "Calls / s"))).await;
-    assert_eq!(browser.eval(&cell("get_product", "Hit rate")).await.as_str().map(|rate| rate.ends_with(" %")), Some(true));
+    assert_eq!(
+        browser.eval(&cell("get_product", "Hit rate")).await.as_str().map(|rate| rate.ends_with(" %")),
+        Some(true)
+    );
     browser.until("document.querySelector('#chart .area').getAttribute('d').length > 10").await;
     assert_eq!(browser.complaints(), [""; 0]);
 }
@@ -82,10 +89,16 @@ async fn it_invalidates_only_after_confirmation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_is_shown_in_the_dialog() {
     let Some((mut browser, page)) = opened(|admin| admin).await else { return };
-    browser.eval("document.querySelector('#name').value = 'product:1'; document.querySelector('#tenant').value = 'a:b'").await;
+    browser
+        .eval("document.querySelector('#name').value = 'product:1'; document.querySelector('#tenant').value = 'a:b'")
+        .await;
     browser.click("#drop button").await;
     browser.click("#sure").await;
-    browser.until("document.querySelector('#confirm-wrong').textContent.startsWith('Not done: a tenant name cannot contain')").await;
+    browser
+        .until(
+            "document.querySelector('#confirm-wrong').textContent.startsWith('Not done: a tenant name cannot contain')",
+        )
+        .await;
     assert!(page.has_product().await);
 }
 
@@ -138,10 +151,23 @@ async fn a_screen_reader_finds_names_and_tables() {
         let heard = browser.heard().await;
         let is_there = |role: &str, name: &str| heard.iter().any(|(is, called)| is == role && called == name);
         let mut wanted = vec![
-            ("banner", ""), ("main", ""), ("heading", "Functions"), ("heading", "Health"), ("heading", "Catalogue"), ("table", "Functions"),
-            ("table", "Catalogue"), ("cell", if phone { "Entries 1" } else { "1" }), ("button", "Pause"), ("button", "Clear all entries of get_product"),
-            ("searchbox", "Filter functions by name"), ("radio", "Tag"), ("radio", "Function"), ("textbox", "Tag"), ("textbox", "Tenant optional"),
-            ("button", "Invalidate…"), ("status", "What needs attention"),
+            ("banner", ""),
+            ("main", ""),
+            ("heading", "Functions"),
+            ("heading", "Health"),
+            ("heading", "Catalogue"),
+            ("table", "Functions"),
+            ("table", "Catalogue"),
+            ("cell", if phone { "Entries 1" } else { "1" }),
+            ("button", "Pause"),
+            ("button", "Clear all entries of get_product"),
+            ("searchbox", "Filter functions by name"),
+            ("radio", "Tag"),
+            ("radio", "Function"),
+            ("textbox", "Tag"),
+            ("textbox", "Tenant optional"),
+            ("button", "Invalidate…"),
+            ("status", "What needs attention"),
         ];
         wanted.push(if phone { ("combobox", "Sort by") } else { ("columnheader", "Hit rate") });
         for (role, name) in wanted {
@@ -149,7 +175,11 @@ async fn a_screen_reader_finds_names_and_tables() {
         }
         let nameless: Vec<_> = heard
             .iter()
-            .filter(|(role, name)| ["button", "link", "textbox", "searchbox", "combobox", "radio", "image", "img", "dialog"].contains(&role.as_str()) && name.is_empty())
+            .filter(|(role, name)| {
+                ["button", "link", "textbox", "searchbox", "combobox", "radio", "image", "img", "dialog"]
+                    .contains(&role.as_str())
+                    && name.is_empty()
+            })
             .collect();
         assert!(nameless.is_empty(), "without a name: {nameless:?}");
     }
@@ -216,7 +246,11 @@ async fn no_width_scrolls_sideways() {
     for width in [320, 390, 620, 768, 921, 1024, 1161, 1280, 1341, 1920] {
         browser.look(width, 800, false, width < 700).await;
         let found = browser.eval("({ wide: document.documentElement.scrollWidth, window: innerWidth, out: [...document.querySelectorAll('main *, header *')].filter(it => it.checkVisibility() && !it.closest('.hidden, svg') && it.getBoundingClientRect().right > innerWidth + 0.5).map(it => it.outerHTML.slice(0, 90)).slice(0, 3) })").await;
-        assert_eq!((&found["wide"], &found["window"], &found["out"]), (&json!(width), &json!(width), &json!([])), "at {width}");
+        assert_eq!(
+            (&found["wide"], &found["window"], &found["out"]),
+            (&json!(width), &json!(width), &json!([])),
+            "at {width}"
+        );
     }
     browser.look(390, 800, false, true).await;
     let small = browser.eval("[...document.querySelectorAll('button, select, input:not([type=radio])')].filter(it => it.checkVisibility()).filter(it => it.getBoundingClientRect().height < 24).length").await;
@@ -241,7 +275,10 @@ async fn text_of_the_program_does_not_become_markup() {
 async fn what_needs_attention_is_said() {
     let Some((mut browser, page)) = opened(|admin| admin).await else { return };
     browser.until("document.querySelector('#alerts').textContent.includes('The catalogue has a problem.')").await;
-    assert_eq!(browser.eval("document.querySelector('#problems').textContent.includes('prodcut:<id>')").await, json!(true));
+    assert_eq!(
+        browser.eval("document.querySelector('#problems').textContent.includes('prodcut:<id>')").await,
+        json!(true)
+    );
     page.cache.close().await.unwrap();
     browser.until("document.querySelector('#alerts').textContent.includes('The cache was closed.')").await;
 }
@@ -275,7 +312,12 @@ async fn it_comes_back_when_the_service_does() {
         let listener = TcpListener::bind(at).await.unwrap();
         let at = listener.local_addr().unwrap();
         let app = Router::new().nest_service("/cache", Admin::new(Cache::memory()).into_router());
-        (at, tokio::spawn(async move { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await }))
+        (
+            at,
+            tokio::spawn(async move {
+                axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+            }),
+        )
     };
     // A runtime of its own: when it ends, so do all of its connections.
     let (at, first) = tokio::task::spawn_blocking(move || {
@@ -314,8 +356,10 @@ async fn it_draws_a_busy_cache() {
         let Some(folder) = &folder else { continue };
         tokio::time::sleep(Duration::from_secs(2)).await;
         let picture = browser.picture(whole).await;
-        std::fs::write(std::path::Path::new(folder).join(format!("{name}.b64")), picture).expect("the picture is written");
+        std::fs::write(std::path::Path::new(folder).join(format!("{name}.b64")), picture)
+            .expect("the picture is written");
     }
-    let drawn = browser.eval("[...document.querySelectorAll('#chart .area')].filter(it => it.getAttribute('d')).length").await;
+    let drawn =
+        browser.eval("[...document.querySelectorAll('#chart .area')].filter(it => it.getAttribute('d')).length").await;
     assert_eq!((drawn, browser.complaints()), (Value::from(4), [].as_slice()));
 }

@@ -26,7 +26,8 @@ async fn next(stream: &mut TcpStream, read: &mut String) -> Value {
             }
             continue;
         }
-        let count = timeout(Duration::from_secs(5), stream.read(&mut bytes)).await.expect("an event each second").unwrap();
+        let count =
+            timeout(Duration::from_secs(5), stream.read(&mut bytes)).await.expect("an event each second").unwrap();
         assert_ne!(count, 0, "the stream goes on");
         read.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
     }

@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use super::http::{Answer, Asked, get, post};
 use super::shop::{Served, get_product, mounted, serve};
 
-const PATHS: [&str; 6] = ["/cache", "/cache/stats", "/cache/functions", "/cache/catalogue", "/cache/health", "/cache/events"];
+const PATHS: [&str; 6] =
+    ["/cache", "/cache/stats", "/cache/functions", "/cache/catalogue", "/cache/health", "/cache/events"];
 
 /// Lets a request look as if it came from another machine, as far as a router can see.
 async fn from_afar(mut request: Request, next: Next) -> Response {
@@ -50,7 +51,10 @@ async fn without_authentication_other_machines_are_refused() {
     for path in PATHS {
         let answer = get(path).send(server.at).await;
         assert_eq!(answer.status, 403, "{path}");
-        assert!(answer.body.contains("answers programs on its own machine only: see `Admin::authenticated_by`"), "{answer:?}");
+        assert!(
+            answer.body.contains("answers programs on its own machine only: see `Admin::authenticated_by`"),
+            "{answer:?}"
+        );
     }
 }
 
@@ -58,7 +62,8 @@ async fn without_authentication_other_machines_are_refused() {
 #[tokio::test]
 async fn without_authentication_a_real_outside_address_is_refused() {
     // No packet is sent: this asks which address of ours would be used.
-    let probe = std::net::UdpSocket::bind("0.0.0.0:0").and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0")
+        .and_then(|socket| socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr()));
     let Ok(outside) = probe else { return };
     let cache = Cache::memory();
     let listener = TcpListener::bind((outside.ip(), 0)).await.unwrap();
@@ -74,7 +79,12 @@ async fn without_authentication_a_real_outside_address_is_refused() {
 #[tokio::test]
 async fn without_authentication_proxies_are_refused() {
     let page = mounted(&Cache::memory(), |admin| admin).await;
-    for (name, value) in [("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9"), ("via", "1.1 edge"), ("x-real-ip", "::1")] {
+    for (name, value) in [
+        ("x-forwarded-for", "203.0.113.9"),
+        ("forwarded", "for=203.0.113.9"),
+        ("via", "1.1 edge"),
+        ("x-real-ip", "::1"),
+    ] {
         assert_eq!(get("/cache/stats").header(name, value).send(page.at).await.status, 403, "{name}");
     }
 }
@@ -87,7 +97,12 @@ async fn without_authentication_only_names_of_this_machine_are_answered() {
     for host in [format!("localhost:{port}"), "127.0.0.1".to_owned(), "[::1]:80".to_owned()] {
         assert_eq!(get("/cache/stats").header("host", host.clone()).send(page.at).await.status, 200, "{host}");
     }
-    for host in [format!("evil.example:{port}"), "localhost.evil.example".to_owned(), "127.0.0.1.evil.example".to_owned(), String::new()] {
+    for host in [
+        format!("evil.example:{port}"),
+        "localhost.evil.example".to_owned(),
+        "127.0.0.1.evil.example".to_owned(),
+        String::new(),
+    ] {
         let answer = get("/cache/stats").header("host", host.clone()).send(page.at).await;
         assert!(matches!(answer.status, 400 | 403), "{host}: {answer:?}");
     }
@@ -138,8 +153,15 @@ async fn the_callers_authentication_is_in_front() {
         assert_eq!(get(path).send(server.at).await.status, 401, "{path}");
     }
     let token = "x".repeat(32);
-    assert_eq!(post("/cache/invalidate", &dropping("x")).header("x-cache-token", token).send(server.at).await.status, 401);
-    let known = get("/cache/stats").header("authorization", "Bearer staff").header("host", "shop.example").send(server.at).await;
+    assert_eq!(
+        post("/cache/invalidate", &dropping("x")).header("x-cache-token", token).send(server.at).await.status,
+        401
+    );
+    let known = get("/cache/stats")
+        .header("authorization", "Bearer staff")
+        .header("host", "shop.example")
+        .send(server.at)
+        .await;
     assert_eq!(known.status, 200, "{known:?}");
 }
 
@@ -184,11 +206,13 @@ async fn forged_requests_change_nothing() {
 #[tokio::test]
 async fn another_site_reads_nothing_but_may_link_here() {
     let page = mounted(&Cache::memory(), |admin| admin).await;
-    let foreign = |path: &str| get(path).header("sec-fetch-site", "cross-site").header("origin", "https://evil.example");
+    let foreign =
+        |path: &str| get(path).header("sec-fetch-site", "cross-site").header("origin", "https://evil.example");
     for path in PATHS {
         assert_eq!(foreign(path).send(page.at).await.status, 403, "{path}");
     }
-    let link = get("/cache").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate").send(page.at).await;
+    let link =
+        get("/cache").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate").send(page.at).await;
     assert_eq!((link.status, link.header("cross-origin-resource-policy")), (200, Some("same-origin")));
 }
 

@@ -20,13 +20,24 @@ async fn the_page_is_one_document_that_may_load_nothing_else() {
         let policy = answer.header("content-security-policy").unwrap();
         assert!(policy.starts_with("default-src 'none';") && policy.contains("frame-ancestors 'none'"), "{policy}");
         let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap();
-        assert!(answer.body.contains(&format!("<script nonce=\"{nonce}\">")), "the nonce of the policy is that of the script");
+        assert!(
+            answer.body.contains(&format!("<script nonce=\"{nonce}\">")),
+            "the nonce of the policy is that of the script"
+        );
         assert!(!answer.body.contains("{{"), "everything is filled in");
-        assert!(!answer.body.contains("src=\"http") && !answer.body.contains("href=\"http") && !answer.body.contains("@import"));
+        assert!(
+            !answer.body.contains("src=\"http")
+                && !answer.body.contains("href=\"http")
+                && !answer.body.contains("@import")
+        );
         assert_eq!(answer.header("x-frame-options"), Some("DENY"));
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
-    assert_ne!(get("/cache").send(page.at).await.body, get("/cache").send(page.at).await.body, "each answer has its own nonce");
+    assert_ne!(
+        get("/cache").send(page.at).await.body,
+        get("/cache").send(page.at).await.body,
+        "each answer has its own nonce"
+    );
 }
 
 /// N14: numbers per function and in all.
@@ -45,10 +56,16 @@ async fn stats_have_what_each_function_did() {
         .await;
     let stats = get("/cache/stats").send(page.at).await.json();
     assert_eq!((stats["totals"]["hits"].as_u64(), stats["totals"]["loads"].as_u64()), (Some(4), Some(1)));
-    assert_eq!((&stats["cache"]["backend"], &stats["backend"]["up"], &stats["closed"]), (&json!("memory"), &Value::Null, &json!(false)));
+    assert_eq!(
+        (&stats["cache"]["backend"], &stats["backend"]["up"], &stats["closed"]),
+        (&json!("memory"), &Value::Null, &json!(false))
+    );
     let rows = stats["functions"].as_array().unwrap();
     let row = rows.iter().find(|row| row["name"] == "get_product").unwrap();
-    assert_eq!((&row["hits"], &row["misses"], &row["entries"], &row["kind"]), (&json!(3), &json!(1), &json!(1), &json!("cache_read")));
+    assert_eq!(
+        (&row["hits"], &row["misses"], &row["entries"], &row["kind"]),
+        (&json!(3), &json!(1), &json!(1), &json!("cache_read"))
+    );
     assert!(row["bytes"].as_u64() > Some(0) && row["load"]["p50_ns"].as_u64() > Some(1_000_000), "{row}");
     assert!(row["saved_ns"].as_u64() >= Some(3_000_000), "{row}");
     assert!(rows.iter().any(|row| row["kind"] == "direct" && row["hits"] == 1), "{rows:?}");
@@ -92,8 +109,16 @@ async fn tags_keys_and_functions_are_invalidated() {
     let path = format!("{}::get_product", module_path!().replace("router", "shop"));
     for (body, answer, left) in [
         (json!({ "kind": "tag", "name": "product:1", "confirmed": true }), json!({ "done": true }), [false, true]),
-        (json!({ "kind": "key", "name": "product:1", "confirmed": true }), json!({ "done": true, "dropped": 1 }), [false, true]),
-        (json!({ "kind": "key", "name": "product:9", "confirmed": true }), json!({ "done": true, "dropped": 0 }), [true, true]),
+        (
+            json!({ "kind": "key", "name": "product:1", "confirmed": true }),
+            json!({ "done": true, "dropped": 1 }),
+            [false, true],
+        ),
+        (
+            json!({ "kind": "key", "name": "product:9", "confirmed": true }),
+            json!({ "done": true, "dropped": 0 }),
+            [true, true],
+        ),
         (json!({ "kind": "function", "name": path, "confirmed": true }), json!({ "done": true }), [false, false]),
     ] {
         cache.scope(async { (get_product(1).await, get_product(2).await, banner(1).await) }).await;
@@ -118,7 +143,11 @@ async fn bad_requests_are_refused_with_a_reason() {
         (json!({ "kind": "tag", "name": "product:1", "force": 1, "confirmed": true }), 400, "unknown field `force`"),
         (json!({ "kind": "tag", "name": "", "confirmed": true }), 422, "the tag is empty"),
         (json!({ "kind": "function", "name": "no::such", "confirmed": true }), 404, "no cached function"),
-        (json!({ "kind": "tag", "name": "product:1", "tenant": "a:b", "confirmed": true }), 400, "a tenant name cannot contain"),
+        (
+            json!({ "kind": "tag", "name": "product:1", "tenant": "a:b", "confirmed": true }),
+            400,
+            "a tenant name cannot contain",
+        ),
     ] {
         let said = invalidate(&page, body.clone()).await;
         assert_eq!(said.status, status, "{body}: {said:?}");
@@ -127,7 +156,8 @@ async fn bad_requests_are_refused_with_a_reason() {
     let long = invalidate(&page, json!({ "kind": "key", "name": "x".repeat(20_000), "confirmed": true })).await;
     assert_eq!(long.status, 413);
     let token = page.token().await;
-    let torn = post("/cache/invalidate", &json!(null)).body("{\"kind\":").header("x-cache-token", token).send(page.at).await;
+    let torn =
+        post("/cache/invalidate", &json!(null)).body("{\"kind\":").header("x-cache-token", token).send(page.at).await;
     assert_eq!(torn.status, 400);
     assert!(cache.scope(get_product::peek(1)).await.unwrap().is_some(), "nothing was dropped");
 }

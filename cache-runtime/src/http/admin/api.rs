@@ -15,16 +15,16 @@ use crate::tenant::Tenant;
 
 /// Everything that the page shows of now.
 pub(super) async fn stats(state: Shared) -> Response {
-    json_text(&state.view.now().await)
+    json_text(state.view.now().await.all.clone())
 }
 
 /// The functions of it.
 pub(super) async fn functions(state: Shared) -> Response {
-    Json(state.view.functions().await).into_response()
+    json_text(state.view.now().await.functions.clone())
 }
 
-fn json_text(text: &str) -> Response {
-    ([(CONTENT_TYPE, "application/json")], text.to_owned()).into_response()
+fn json_text(text: String) -> Response {
+    ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 #[derive(Serialize)]
@@ -103,12 +103,18 @@ fn wrong(problem: Problem) -> Wrong {
 
 /// The annotated functions of the program, and what is wrong between them.
 pub(super) async fn catalogue(state: Shared) -> Response {
-    let catalogue = state.allowed.iter().fold(all_functions(), |catalogue, tag| catalogue.allow(tag));
-    Json(Catalogued {
-        functions: catalogue.functions().iter().map(listed).collect(),
-        problems: catalogue.problems().into_iter().map(wrong).collect(),
-    })
-    .into_response()
+    // Every function is compared with every other.
+    let catalogued = tokio::task::spawn_blocking(move || {
+        let catalogue = state.allowed.iter().fold(all_functions(), |catalogue, tag| catalogue.allow(tag));
+        Catalogued {
+            functions: catalogue.functions().iter().map(listed).collect(),
+            problems: catalogue.problems().into_iter().map(wrong).collect(),
+        }
+    });
+    match catalogued.await {
+        Ok(catalogued) => Json(catalogued).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 /// What becomes invalid.

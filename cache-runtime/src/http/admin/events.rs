@@ -27,7 +27,7 @@ pub(super) async fn events(state: Shared) -> impl IntoResponse {
         ticks.tick().await;
         let numbers = state.view.now().await;
         // The browser waits so long before it asks again: less than a tick, so that none is missed.
-        let event = Event::default().event("numbers").retry(EVERY).data(&*numbers);
+        let event = Event::default().event("numbers").retry(EVERY).data(&numbers.all);
         Some((Ok::<_, Infallible>(event), (state, ticks, sent + 1)))
     });
     Sse::new(stream)

@@ -1,7 +1,7 @@
 //! The page: one document with its style and its script inside, which no other site may frame and which loads nothing.
 
 use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS};
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
@@ -25,7 +25,7 @@ pub(super) async fn page(state: Shared) -> Response {
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     );
-    let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8"), (X_FRAME_OPTIONS, "DENY")], document).into_response();
+    let mut response = ([(CONTENT_TYPE, "text/html; charset=utf-8")], document).into_response();
     // Hexadecimal digits and the text above are a header's characters.
     if let Ok(policy) = HeaderValue::try_from(policy) {
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);

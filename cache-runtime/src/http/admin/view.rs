@@ -38,8 +38,15 @@ pub(super) struct View {
 
 #[derive(Debug, Default)]
 struct Last {
-    numbers: Option<(Nanos, Arc<str>)>,
+    numbers: Option<(Nanos, Arc<Texts>)>,
     server: Option<(Nanos, ServerInfo)>,
+}
+
+/// The numbers as JSON: all of them, and those of the functions.
+#[derive(Debug)]
+pub(super) struct Texts {
+    pub(super) all: String,
+    pub(super) functions: String,
 }
 
 #[derive(Serialize)]
@@ -123,7 +130,7 @@ struct Evicted {
 
 /// One function, or direct access.
 #[derive(Serialize)]
-pub(super) struct Row {
+struct Row {
     path: String,
     name: String,
     kind: &'static str,
@@ -189,7 +196,7 @@ impl View {
     }
 
     /// The numbers of now, as JSON.
-    pub(super) async fn now(&self) -> Arc<str> {
+    pub(super) async fn now(&self) -> Arc<Texts> {
         let mut last = self.last.lock().await;
         let began = alive_now();
         if let Some((_, known)) = last.numbers.as_ref().filter(|(until, _)| began < *until) {
@@ -224,15 +231,12 @@ impl View {
             functions,
         };
         // Numbers and texts: nothing that has no JSON.
-        let text: Arc<str> = serde_json::to_string(&numbers).unwrap_or_default().into();
+        let all = serde_json::to_string(&numbers).unwrap_or_default();
+        let functions = serde_json::to_string(&numbers.functions).unwrap_or_default();
+        let texts = Arc::new(Texts { all, functions });
         let until = after(began, FRESH.max(Duration::from_nanos(cost * SHARE)));
-        last.numbers = Some((until, Arc::clone(&text)));
-        text
-    }
-
-    /// The functions of now.
-    pub(super) async fn functions(&self) -> Vec<Row> {
-        self.count().await.1
+        last.numbers = Some((until, Arc::clone(&texts)));
+        texts
     }
 
     /// Looks at every entry: not on a thread that answers requests.

@@ -28,7 +28,7 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 function count(n) {
   if (n < 10000) return whole.format(n);
   for (const [size, unit] of [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-    if (n >= size * 0.9995) return `${(n / size).toFixed(n < size * 99.95 ? 1 : 0)}${unit}`;
+    if (n >= size * 0.9995) return `${(n / size).toFixed(n < size * 99.95 ? 1 : 0).replace(/\.0$/, "")}${unit}`;
   }
 }
 
