@@ -59,6 +59,7 @@ pub mod http;
 mod hybrid;
 mod key;
 mod memory;
+mod meter;
 #[cfg(all(test, feature = "shuttle"))]
 mod model;
 mod outbox;
@@ -79,6 +80,7 @@ mod sync;
 mod tags;
 mod tenant;
 mod timer;
+mod trace;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]

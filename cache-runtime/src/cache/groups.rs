@@ -2,13 +2,11 @@
 
 use super::keys::Keys;
 use super::{Cache, collect, some_text};
-#[cfg(feature = "axum")]
-use crate::engine::call::Call;
 use crate::engine::sink::IntoTags;
+use crate::engine::timed::Timed;
 use crate::error::Error;
 use crate::key::{Key, Pattern};
-#[cfg(feature = "axum")]
-use crate::site::{Registered, SiteKind};
+use crate::meter::Operation;
 
 impl Cache {
     /// The keys that match a glob (`*`, `?`, `[abc]`, `\x`), in no order: those of the current tenant, or of none.
@@ -52,6 +50,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn delete_match(&self, pattern: impl AsRef<str>) -> Result<u64, Error> {
         let (call, pattern) = (self.call(), Pattern::glob(pattern.as_ref()));
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         // Memoized values are in this process in any case.
         let here = call.delete_match(&pattern)?;
         match call.direct_shared()? {
@@ -103,6 +102,7 @@ impl Cache {
     /// this process does not read from it, and other processes may read what is covered.
     pub async fn invalidate<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
         let (call, tags) = (self.call(), collect(tags)?);
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         call.invalidate_tags(&tags)?;
         match call.direct_shared()? {
             Some(direct) => direct.invalidate_tags(&tags).await,
@@ -143,6 +143,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn invalidate_keys(&self, keys: impl IntoIterator<Item = impl Into<Key>>) -> Result<u64, Error> {
         let call = self.call();
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         let keys: Vec<_> = keys.into_iter().map(|key| call.direct_key(key)).collect::<Result<_, _>>()?;
         match call.direct_shared()? {
             Some(direct) => direct.delete(&keys).await,
@@ -185,28 +186,12 @@ impl Cache {
         let namespace = namespace.as_ref();
         some_text("namespace", namespace)?;
         let call = self.call();
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         call.invalidate_namespace(namespace)?;
         match call.direct_shared()? {
             Some(direct) => direct.invalidate_namespace(namespace).await,
             None => Ok(()),
         }
-    }
-
-    /// Drops all entries of the function with this path, as [`CacheStats::functions`](crate::CacheStats::functions) and the
-    /// catalogue have it; inside a tenant, those of that tenant, else those of none. `false`: there is no such function.
-    #[cfg(feature = "axum")]
-    pub(crate) async fn clear_function(&self, path: &str) -> Result<bool, Error> {
-        let used = self.core.functions().map(|function| function.site).find(|site| site.path() == path);
-        let linked = || inventory::iter::<Registered>().map(|linked| linked.0).find(|site| site.path() == path);
-        let Some(site) = used.or_else(linked).filter(|site| site.kind != SiteKind::Write) else { return Ok(false) };
-        let call = Call::of(site, self);
-        call.clear_function()?;
-        if site.kind != SiteKind::Memoize
-            && let Some(direct) = call.direct_shared()?
-        {
-            direct.clear_function().await?;
-        }
-        Ok(true)
     }
 
     /// Makes every entry of this cache invalid; inside a tenant, every entry of that tenant. O(1): on a shared backend they
@@ -226,6 +211,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn clear(&self) -> Result<(), Error> {
         let call = self.call();
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         call.clear_all()?;
         match call.direct_shared()? {
             Some(direct) => direct.clear_all().await,

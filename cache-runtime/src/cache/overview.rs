@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use super::Cache;
 use super::catalogue::Function;
 use crate::engine::direct::{DIRECT, holdings_by_function};
+#[cfg(feature = "metrics")]
+use crate::meter::name;
 use crate::stats::FunctionStats;
+#[cfg(feature = "metrics")]
+use crate::store::Breaker;
 
 impl Cache {
     /// Each annotated function that used this cache, in the order of their paths, with what it did and what memory holds of
@@ -43,6 +47,58 @@ impl Cache {
             })
             .collect();
         by_path.into_values().collect()
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Cache {
+    /// Tells the recorder of the `metrics` facade how this cache is now: what memory holds, what waits to be delivered, whether
+    /// copies are served and servers are used; and makes every counter known that has not counted yet. Call it before, or as
+    /// often as, metrics are read. Counters and durations need no call: the recorder is told of them as they happen.
+    ///
+    /// O(n) in the entries in memory, as [`stats`](Self::stats) is. Gauges carry the label `cache`, the cache's prefix and version.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+    /// # let cache = cache_runtime::Cache::memory();
+    /// // Beside an exporter that listens by itself:
+    /// let publishing = tokio::spawn({
+    ///     let cache = cache.clone();
+    ///     async move {
+    ///         loop {
+    ///             cache.publish_metrics();
+    ///             tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    ///         }
+    ///     }
+    /// });
+    /// # publishing.abort();
+    /// # });
+    /// ```
+    pub fn publish_metrics(&self) {
+        let (stats, meter) = (self.stats(), &self.core.settings.meter);
+        self.core.functions().for_each(|function| function.counters.tell());
+        self.core.evictions.tell();
+        if let Some(shared) = &self.core.shared {
+            shared.outbox.tell();
+        }
+        let gauge = |metric, value: u64| meter.gauge(metric, None, value as f64);
+        gauge(name::ENTRIES, stats.entries);
+        gauge(name::BYTES, stats.bytes);
+        gauge(name::FLIGHTS, stats.flights);
+        gauge(name::BACKGROUND, stats.background);
+        gauge(name::UNDELIVERED, stats.undelivered);
+        if let (Some(served), Some(lease)) = (stats.copies_served, stats.copies_lease) {
+            gauge(name::COPIES_SERVED, u64::from(served));
+            meter.gauge(name::COPIES_LEASE, None, lease.as_secs_f64());
+        }
+        for server in &stats.servers {
+            let state = match server.breaker {
+                Breaker::Closed => 0.0,
+                Breaker::HalfOpen => 1.0,
+                Breaker::Open => 2.0,
+            };
+            meter.gauge(name::BREAKER, Some(("server", &server.name)), state);
+        }
     }
 }
 

@@ -17,10 +17,11 @@ use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
 use crate::key::{KeyWriter, Prefix};
 use crate::memory::{Bounds, Engine, Evictions, Map, Removed, Store};
+use crate::meter;
 use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::site::Site;
-use crate::stats::Counters;
+use crate::stats::{Counters, Departures};
 use crate::tags::Cells;
 use crate::tenant::Tenant;
 
@@ -41,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) enforce_tenant: bool,
     pub(crate) weigher: Option<Weigher>,
     pub(crate) clock: Clock,
+    /// Who is told what is counted.
+    pub(crate) meter: meter::Scope,
+    /// Whether spans may say which key they are about.
+    pub(crate) says_keys: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -121,7 +126,7 @@ impl Core {
         let background = Arc::new(Background::default());
         let cells = Arc::new(Cells::new());
         let shared = share(&settings, &background, &cells);
-        let evictions = Evictions::default();
+        let evictions = Arc::new(Departures::new(&settings.meter));
         let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
@@ -164,7 +169,7 @@ impl Core {
     /// What this cache knows of `site`.
     #[inline]
     pub(crate) fn function(&self, site: &'static Site) -> &Function {
-        self.functions.get(site, self.settings.stats)
+        self.functions.get(site, &self.settings)
     }
 
     /// All functions that used this cache.
@@ -400,13 +405,13 @@ impl Default for Functions {
 
 impl Functions {
     #[inline]
-    fn get(&self, site: &'static Site, stats: bool) -> &Function {
+    fn get(&self, site: &'static Site, settings: &Settings) -> &Function {
         let index = site.index().min(CHUNK * CHUNKS - 1);
         let chunk = self.chunks[index / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
         chunk[index % CHUNK].get_or_init(|| Function {
             site,
-            counters: Counters::default(),
-            stats,
+            counters: Counters::new(settings.meter.function(site.resource())),
+            stats: settings.stats,
             store: OnceLock::new(),
         })
     }

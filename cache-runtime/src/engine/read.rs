@@ -285,6 +285,7 @@ impl Call<'_> {
         if let Some(counters) = tally {
             counters.hit(|| core.settings.clock.alive(now));
         }
+        self.say_hit(key.as_bytes());
         Some(ret)
     }
 
@@ -380,7 +381,7 @@ impl Call<'_> {
         };
         let lead = |lead| Next::Lead(Leading { lead: Some(lead), refreshes: None });
         match core.flights.begin(key.as_bytes(), key.template(), patience.wait, again) {
-            Ok(record) => match shape.revive(record.value.clone()) {
+            Ok(record) => match shape.lend(&record.value) {
                 Some(ret) => {
                     function.tally().inspect(|counters| counters.coalesced.increment());
                     Next::Done(ret)
@@ -431,7 +432,17 @@ impl Call<'_> {
     }
 }
 
-/// What a look at a record comes to, to be used after the map's lock is given back. Two words: it fits into registers.
+/// Whether a record may be served.
+enum Sighted {
+    Live,
+    /// Expired or invalidated.
+    Dead,
+    /// Another template's.
+    Other,
+}
+
+/// What a look at a record under the map's lock comes to, to be used after that is given back: a value is not cloned under it,
+/// which is the user's code. Two words: it fits into registers.
 enum Seen<V> {
     /// The value.
     Value(Arc<V>),
@@ -454,43 +465,47 @@ struct Sight<'a, S> {
 }
 
 impl<S: Cached> Sight<'_, S> {
-    /// May run under the map's lock.
     #[inline(always)]
-    fn see(&self, record: &Arc<Record>, used: impl FnOnce(&Record, Nanos)) -> Seen<S::Value> {
+    fn sight(&self, record: &Record, used: impl FnOnce(&Record, Nanos)) -> Sighted {
         if !record.is_valid_at(self.now, self.epoch) {
-            return Seen::Dead(Arc::clone(record));
+            return Sighted::Dead;
         }
         if !record.fits(self.template) {
-            return Seen::Other;
+            return Sighted::Other;
         }
         used(record, self.now);
-        match self.shape.value(&record.value) {
-            Some(value) => Seen::Value(value),
-            None => Seen::Else(Arc::clone(record)),
+        Sighted::Live
+    }
+
+    fn see(&self, record: &Arc<Record>, used: impl FnOnce(&Record, Nanos)) -> Seen<S::Value> {
+        match self.sight(record, used) {
+            Sighted::Live => match self.shape.value(&record.value) {
+                Some(value) => Seen::Value(value),
+                None => Seen::Else(Arc::clone(record)),
+            },
+            Sighted::Dead => Seen::Dead(Arc::clone(record)),
+            Sighted::Other => Seen::Other,
         }
     }
 
     /// The look that the front could not answer.
     #[inline(never)]
     fn look(&self, core: &Core, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
-        let seen = store.read(self.hash, self.key, |record| self.see(record, &used))?;
-        self.revive(core, store, seen)
-    }
-
-    /// No lock is held.
-    #[inline(always)]
-    fn revive(&self, core: &Core, store: &Store, seen: Seen<S::Value>) -> Option<S::Ret> {
-        match seen {
+        match store.read(self.hash, self.key, |record| self.see(record, &used))? {
             Seen::Value(value) => Some(self.shape.some(value)),
-            Seen::Else(record) => self.shape.revive(record.value.clone()),
-            Seen::Dead(record) => {
-                if record.is_dead(self.now) && store.map().remove_same(self.key, &record) {
-                    core.departed(&record);
-                }
-                None
-            }
+            Seen::Else(record) => self.shape.lend(&record.value),
+            Seen::Dead(record) => self.bury(core, store, &record),
             Seen::Other => None,
         }
+    }
+
+    /// Removes what will be of no use any more. No lock is held.
+    #[cold]
+    fn bury(&self, core: &Core, store: &Store, record: &Arc<Record>) -> Option<S::Ret> {
+        if record.is_dead(self.now) && store.map().remove_same(self.key, record) {
+            core.departed(record);
+        }
+        None
     }
 }
 
@@ -510,10 +525,12 @@ pub(crate) fn look<S: Cached>(
     let sight = Sight { template, shape, epoch: core.cells.epoch(), now, key, hash: store.hash(key) };
     let Some(held) = store.front(sight.hash, key) else { return sight.look(core, store, used) };
     let Some(record) = held.record() else { return sight.look(core, store, used) };
-    let seen = sight.see(record, &used);
-    // What follows may run the user's code.
-    drop(held);
-    sight.revive(core, store, seen)
+    // No lock is held: the value is cloned where it is, while the front's guard keeps it.
+    match sight.sight(record, used) {
+        Sighted::Live => shape.lend(&record.value),
+        Sighted::Dead => sight.bury(core, store, record),
+        Sighted::Other => None,
+    }
 }
 
 opaque_debug!(Step<'_, S: Cached>);

@@ -84,6 +84,9 @@ pub trait Cached: Copy + Send + Sync {
     /// Asked on a miss, not on a hit: such a value is never stored.
     fn hides_result(self) -> bool;
 
+    /// What stays stored as the function returns it, if it is of this type.
+    fn lend(self, stored: &Stored) -> Option<Self::Ret>;
+
     /// The value that is stored, if it is one and of this type.
     #[inline]
     fn value(self, stored: &Stored) -> Option<Arc<Self::Value>> {
@@ -184,6 +187,14 @@ impl<V: Send + Sync + 'static, R: Failure, O: Presence, A: HandsOut<V>> Cached f
     }
     fn none(self) -> Option<Self::Ret> {
         O::none().map(R::ok)
+    }
+    #[inline]
+    fn lend(self, stored: &Stored) -> Option<Self::Ret> {
+        match stored {
+            Stored::Some(value) => A::lend(value).map(|out| R::ok(O::some(out))),
+            Stored::None => self.none(),
+            Stored::Err(error) => self.unshare(error).map(R::err),
+        }
     }
     fn err(self, error: R::Error) -> Self::Ret {
         R::err(error)

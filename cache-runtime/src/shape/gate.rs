@@ -7,6 +7,7 @@ use super::batch::BatchShape;
 use super::bounds::Storable;
 use super::probe::{Owned, Shape, Shared};
 use super::wrap::{HandOut, HandsOut};
+use crate::record::Erased;
 
 /// Takes the place of [`Owned`] where the value cannot be stored.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ impl<V> HandsOut<V> for Unstorable {
         unreachable!("what cannot be stored does not compile")
     }
     fn give(_: Arc<V>) -> V {
+        unreachable!("what cannot be stored does not compile")
+    }
+    fn lend(_: &Erased) -> Option<V> {
         unreachable!("what cannot be stored does not compile")
     }
 }

@@ -184,6 +184,11 @@ pub trait HandsOut<V>: HandOut<V> {
     fn copy(out: &Self::Out) -> Arc<V>;
     /// Out of the store.
     fn give(value: Arc<V>) -> Self::Out;
+    /// Out of the store, where it stays; `None`: it is of another type. A value by value is cloned where it is, without a count
+    /// of its pointer.
+    fn lend(stored: &Erased) -> Option<Self::Out>
+    where
+        V: Send + Sync + 'static;
 }
 
 #[diagnostic::do_not_recommend]
@@ -197,6 +202,13 @@ impl<V: Clone> HandsOut<V> for Owned {
     fn give(value: Arc<V>) -> V {
         Arc::unwrap_or_clone(value)
     }
+    #[inline]
+    fn lend(stored: &Erased) -> Option<V>
+    where
+        V: Send + Sync + 'static,
+    {
+        stored.downcast_ref::<V>().cloned()
+    }
 }
 
 impl<V> HandsOut<V> for Shared {
@@ -208,5 +220,12 @@ impl<V> HandsOut<V> for Shared {
     }
     fn give(value: Arc<V>) -> Arc<V> {
         value
+    }
+    #[inline]
+    fn lend(stored: &Erased) -> Option<Arc<V>>
+    where
+        V: Send + Sync + 'static,
+    {
+        Arc::clone(stored).downcast().ok()
     }
 }

@@ -1,5 +1,5 @@
 //! What is counted, and what users read of it. Counting itself is here and in `striped` (the hit path); how long something
-//! took, in `latency`. Nobody is told here: where numbers go is the facade's.
+//! took, in `latency`. Each counter passes on what it counts to `meter`.
 
 mod latency;
 mod striped;
@@ -13,6 +13,7 @@ pub use self::latency::Latency;
 use self::striped::Striped;
 use crate::clock::{Nanos, alive_now};
 use crate::error::ErrorKind;
+use crate::meter::{self, Operation, name};
 
 /// Whether this build measures how long hits take: with the features `metrics` and `axum`, where somebody may ask.
 const TIMED: bool = cfg!(any(feature = "metrics", feature = "axum"));
@@ -28,19 +29,34 @@ pub(crate) fn began() -> Nanos {
 
 /// A counter off the hit path.
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter {
+    count: AtomicU64,
+    told: meter::Counter,
+}
 
 impl Counter {
+    /// One that passes on what it counts.
+    pub(crate) fn telling(told: meter::Counter) -> Self {
+        Self { count: AtomicU64::new(0), told }
+    }
+
     pub(crate) fn increment(&self) {
         self.add(1);
     }
 
     pub(crate) fn add(&self, n: u64) {
-        self.0.fetch_add(n, Ordering::Relaxed);
+        self.count.fetch_add(n, Ordering::Relaxed);
+        self.told.add(n);
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Has whoever records know of it, though it may have counted nothing.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn tell(&self) {
+        self.told.add(0);
     }
 }
 
@@ -73,10 +89,20 @@ pub struct DegradedBy {
 }
 
 /// [`DegradedBy`], while it is counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Causes([Counter; 7]);
 
+/// The causes, as metrics call them.
+const CAUSES: [&str; 7] = ["unavailable", "denied", "read_only", "full", "protocol", "no_tenant", "other"];
+
+/// The cause that metrics give where there was no cache at all.
+pub(crate) const NO_CACHE: &str = CAUSES[6];
+
 impl Causes {
+    fn new(meter: &meter::Function) -> Self {
+        Self(CAUSES.map(|cause| Counter::telling(meter.counter(name::DEGRADED, Some(cause)))))
+    }
+
     /// Counts a call that goes without the cache, for this reason.
     pub(crate) fn count(&self, kind: Option<ErrorKind>) {
         let at = match kind {
@@ -148,37 +174,83 @@ pub(crate) struct Departures {
 }
 
 impl Departures {
+    /// Those of one cache.
+    pub(crate) fn new(meter: &meter::Scope) -> Self {
+        let counter = |cause| Counter::telling(meter.counter(name::EVICTIONS, Some(cause)));
+        Self { full: counter("full"), expired: counter("expired"), invalidated: counter("invalidated") }
+    }
+
+    /// Has whoever records know of all of them.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn tell(&self) {
+        [&self.full, &self.expired, &self.invalidated].into_iter().for_each(Counter::tell);
+    }
+
     pub(crate) fn get(&self) -> EvictedBy {
         let [full, expired, invalidated] = [&self.full, &self.expired, &self.invalidated].map(Counter::get);
         EvictedBy { full, expired, invalidated }
     }
 }
 
-/// What happened in one function, or in a whole cache.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) hits: Striped,
-    pub(crate) misses: Counter,
-    pub(crate) loads: Counter,
-    pub(crate) coalesced: Counter,
-    pub(crate) stale: Counter,
-    pub(crate) early: Counter,
-    pub(crate) checked: Counter,
-    pub(crate) disagreed: Counter,
-    pub(crate) errors: Counter,
-    pub(crate) panics: Counter,
-    pub(crate) bypassed: Counter,
-    pub(crate) unstored: Counter,
-    pub(crate) refused: Counter,
-    pub(crate) rejected: Counter,
-    pub(crate) takeovers: Counter,
-    pub(crate) degraded: Causes,
-    pub(crate) lost_leases: Counter,
-    pub(crate) recached: Counter,
-    pub(crate) recache_failures: Counter,
-    pub(crate) invalidations: Counter,
-    pub(crate) latency: Histogram,
-    hit_latency: Histogram,
+macro_rules! counters {
+    ($($name:ident: $metric:ident;)*) => {
+        /// What happened in one function of a cache.
+        #[derive(Debug)]
+        pub(crate) struct Counters {
+            hits: Striped,
+            hits_told: meter::Counter,
+            hit_latency: Histogram,
+            pub(crate) latency: Histogram,
+            pub(crate) degraded: Causes,
+            pub(crate) meter: meter::Function,
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            /// Those that tell `meter`.
+            pub(crate) fn new(meter: meter::Function) -> Self {
+                Self {
+                    hits: Striped::default(),
+                    hits_told: meter.counter(name::HITS, None),
+                    hit_latency: Histogram::default(),
+                    latency: Histogram::default(),
+                    degraded: Causes::new(&meter),
+                    $($name: Counter::telling(meter.counter(name::$metric, None)),)*
+                    meter,
+                }
+            }
+
+            /// Has whoever records know of all of them.
+            #[cfg(feature = "metrics")]
+            pub(crate) fn tell(&self) {
+                self.hits_told.add(0);
+                self.degraded.0.iter().for_each(Counter::tell);
+                $(self.$name.tell();)*
+            }
+        }
+    };
+}
+
+counters! {
+    misses: MISSES;
+    loads: LOADS;
+    coalesced: COALESCED;
+    stale: STALE;
+    early: EARLY;
+    checked: CHECKED;
+    disagreed: DISAGREED;
+    errors: ERRORS;
+    abandoned: ABANDONED;
+    bypassed: BYPASSED;
+    unstored: UNSTORED;
+    refused: REFUSED;
+    rejected: REJECTED;
+    takeovers: TAKEOVERS;
+    lease_waits: LEASE_WAITS;
+    lost_leases: LOST_LEASES;
+    recached: RECACHED;
+    recache_failures: RECACHE_FAILURES;
+    invalidations: INVALIDATIONS;
 }
 
 impl Counters {
@@ -186,6 +258,7 @@ impl Counters {
     #[inline]
     pub(crate) fn hit(&self, began: impl FnOnce() -> Nanos) {
         let counted = self.hits.increment();
+        self.hits_told.add(1);
         if TIMED && counted % SAMPLE == 1 {
             self.measure_hit(began());
         }
@@ -193,12 +266,15 @@ impl Counters {
 
     #[cold]
     fn measure_hit(&self, began: Nanos) {
-        self.hit_latency.record(alive_now().saturating_sub(began));
+        let took = alive_now().saturating_sub(began);
+        self.hit_latency.record(took);
+        self.meter.took(Operation::Hit, took);
     }
 
     /// Counts a hit that is not measured: it has waited for something else before.
     pub(crate) fn late_hit(&self) {
         self.hits.increment();
+        self.hits_told.add(1);
     }
 }
 
@@ -259,6 +335,8 @@ pub struct FunctionStats {
     pub degraded: u64,
     /// The same, by why.
     pub degraded_by: DegradedBy,
+    /// Calls that waited for somebody else in the fleet to load (`lock`).
+    pub lease_waits: u64,
     /// Leases that were lost while their load ran: to an invalidation of the key, to who replaced the entry, to an eviction,
     /// or since they were not renewed in time. What is loaded without a lease is not stored.
     pub lost_leases: u64,
@@ -315,7 +393,7 @@ impl Counters {
             checked: self.checked.get(),
             disagreed: self.disagreed.get(),
             errors: self.errors.get(),
-            abandoned: self.panics.get(),
+            abandoned: self.abandoned.get(),
             takeovers: self.takeovers.get(),
             bypassed: self.bypassed.get(),
             unstored: self.unstored.get(),
@@ -323,6 +401,7 @@ impl Counters {
             rejected: self.rejected.get(),
             degraded: self.degraded.get().sum(),
             degraded_by: self.degraded.get(),
+            lease_waits: self.lease_waits.get(),
             lost_leases: self.lost_leases.get(),
             latency,
             hit_latency: self.hit_latency.summary(),

@@ -1,5 +1,6 @@
 //! Making each fault, and ending it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,32 @@ pub(crate) enum Servers {
     One(Arc<Server>),
     Sentinel(Box<Sentinel>),
     Cluster(Box<Cluster>),
+}
+
+/// The slots that move: of rows that are known, and of cells that are written.
+async fn moving(cluster: &Cluster, prefixes: &[String; 2]) -> BTreeSet<u16> {
+    let mut slots = BTreeSet::new();
+    for prefix in prefixes {
+        let rows = (0..4).map(|id| format!("row:{id}"));
+        for name in rows.chain((100..104).map(|id| format!("%+tag:group:{id}"))) {
+            slots.insert(cluster.slot_of(&format!("{prefix}:v1:{name}")).await);
+        }
+    }
+    slots
+}
+
+/// Whether what is to be found all the while is in slots that do not move.
+async fn stay(cluster: &Cluster, prefixes: &[String; 2]) -> bool {
+    let moving = moving(cluster, prefixes).await;
+    for prefix in prefixes {
+        let direct = (0..4).map(|id| format!("direct:{id}"));
+        for name in direct.chain(["%+all".to_owned()]) {
+            if moving.contains(&cluster.slot_of(&format!("{prefix}:v1:{name}")).await) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// A fault that can be begun and ended once.
@@ -61,11 +88,18 @@ impl World {
         };
         let mut prefixes = [fleet::prefix(), fleet::prefix()];
         if let Servers::Cluster(cluster) = &servers {
-            for prefix in &mut prefixes {
-                // Every entry depends on this cell: the node that is lost has it.
-                while cluster.owner(cluster.slot_of(&format!("{prefix}:v1:%+all")).await).await != 0 {
-                    *prefix = fleet::prefix();
+            loop {
+                for prefix in &mut prefixes {
+                    // Every entry depends on this cell: the node that is lost has it.
+                    while cluster.owner(cluster.slot_of(&format!("{prefix}:v1:%+all")).await).await != 0 {
+                        *prefix = fleet::prefix();
+                    }
                 }
+                // Names that have nothing to do with each other may share a slot, so that one moves with the other.
+                if fault != Fault::SlotMoves || stay(cluster, &prefixes).await {
+                    break;
+                }
+                prefixes = [fleet::prefix(), fleet::prefix()];
             }
         }
         Self { fault, servers, prefixes, restarting: None, moving: Vec::new() }
@@ -117,20 +151,12 @@ impl World {
             }
             Servers::Sentinel(sentinel) => sentinel.primary().await.kill(),
             Servers::Cluster(cluster) if self.fault == Fault::SlotMoves => {
-                let prefix = &self.prefixes;
-                let rows = (0..4).map(|id| (0, format!("row:{id}"))).chain((0..4).map(|id| (1, format!("row:{id}"))));
-                let cells = (0..2).flat_map(|which| (100..104).map(move |id| (which, format!("%+tag:group:{id}"))));
-                let mut moving = Vec::new();
-                for (which, name) in rows.chain(cells) {
-                    let slot = cluster.slot_of(&format!("{}:v1:{name}", prefix[which])).await;
-                    if moving.iter().all(|(known, _)| *known != slot) {
-                        let to = (cluster.owner(slot).await + 1) % 3;
-                        cluster.begin_migration(slot, to).await;
-                        cluster.move_keys(slot, to).await;
-                        moving.push((slot, to));
-                    }
+                for slot in moving(cluster, &self.prefixes).await {
+                    let to = (cluster.owner(slot).await + 1) % 3;
+                    cluster.begin_migration(slot, to).await;
+                    cluster.move_keys(slot, to).await;
+                    self.moving.push((slot, to));
                 }
-                self.moving = moving;
             }
             Servers::Cluster(cluster) => cluster.kill_node(0),
         }

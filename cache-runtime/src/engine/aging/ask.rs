@@ -358,10 +358,11 @@ impl Call<'_> {
         if freshness != Freshness::Fresh && is_error {
             return None;
         }
-        let ret = shape.revive(record.value.clone())?;
+        let ret = shape.lend(&record.value)?;
         if let Some(counters) = function.tally().filter(|_| freshness == Freshness::Fresh) {
             record.touch(now);
             counters.hit(|| core.settings.clock.alive(now));
+            self.say_hit(key.as_bytes());
         }
         if self.site.options.sliding && freshness.is_within_life() {
             self.slide(core, &record, now);

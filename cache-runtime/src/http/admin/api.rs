@@ -8,9 +8,13 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::{Shared, State};
+use crate::cache::Cache;
 use crate::cache::catalogue::{Function, Problem, catalogue as all_functions};
+use crate::engine::call::Call;
+use crate::engine::timed::Timed;
 use crate::error::{Error, ErrorKind};
-use crate::site::SiteKind;
+use crate::meter::Operation;
+use crate::site::{Registered, SiteKind};
 use crate::tenant::Tenant;
 
 /// Everything that the page shows of now.
@@ -193,9 +197,25 @@ async fn drop_named(state: &State, kind: Kind, name: &str) -> Result<Dropped, Er
             Dropped::Some(None)
         }
         Kind::Key => Dropped::Some(Some(cache.invalidate_keys([name]).await?)),
-        Kind::Function if cache.clear_function(name).await? => Dropped::Some(None),
+        Kind::Function if clear_function(cache, name).await? => Dropped::Some(None),
         Kind::Function => Dropped::Nothing,
     })
+}
+
+/// Drops all entries of the function with this path, as the catalogue has it: of the tenant in scope, or of none. `false`:
+/// there is no such function.
+async fn clear_function(cache: &Cache, path: &str) -> Result<bool, Error> {
+    let used = cache.core.functions().map(|function| function.site).find(|site| site.path() == path);
+    let linked = || inventory::iter::<Registered>().map(|linked| linked.0).find(|site| site.path() == path);
+    let Some(site) = used.or_else(linked).filter(|site| site.kind != SiteKind::Write) else { return Ok(false) };
+    let call = Call::of(site, cache);
+    let _timed = Timed::start(&call, Operation::Invalidate, None);
+    match call.direct_shared()? {
+        // Memoized values are in this process, whatever the backend is.
+        Some(direct) if site.kind != SiteKind::Memoize => direct.clear_function().await?,
+        _ => call.clear_function()?,
+    }
+    Ok(true)
 }
 
 fn status(error: &Error) -> StatusCode {
