@@ -136,7 +136,7 @@ impl Cache {
             undelivered_total: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.total()),
             background: self.core.background.len() as u64,
             copies_served: l1.map(|l1| l1.serves(alive_now())),
-            copies_lease: l1.map(|l1| l1.left(alive_now())),
+            copies_lease: l1.map(|l1| l1.lease_left(alive_now())),
             servers: self.core.shared.as_ref().map(|shared| shared.store.servers()).unwrap_or_default(),
             saved: total.saved,
             direct,

@@ -161,7 +161,9 @@ fn refused(status: StatusCode, reason: impl Into<String>) -> Response {
 pub(super) async fn invalidate(state: Shared, body: Bytes) -> Response {
     let asked: Invalidate = match serde_json::from_slice(&body) {
         Ok(asked) => asked,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, format!("the body does not say what to invalidate: {error}")),
+        Err(error) => {
+            return refused(StatusCode::BAD_REQUEST, format!("the body does not say what to invalidate: {error}"));
+        }
     };
     if !asked.confirmed {
         return refused(StatusCode::BAD_REQUEST, "not confirmed: nothing was done");

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State as Given};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERRER_POLICY, VIA, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, FORWARDED, HOST, ORIGIN, REFERRER_POLICY, VIA,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -113,7 +116,8 @@ fn from_this_site(state: &State, parts: &Parts) -> Result<(), Refused> {
         Some("same-origin" | "none") | None => false,
         Some(_) => !led_here,
     };
-    let alien = parts.headers.get(ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(|it| is_ours(state, parts, it)));
+    let alien =
+        parts.headers.get(ORIGIN).is_some_and(|origin| !origin.to_str().is_ok_and(|it| is_ours(state, parts, it)));
     if foreign || alien {
         return Err(forbidden(
             "a page of another origin sent this request. Behind a proxy that changes the `Host` header, name the origin of \
@@ -137,7 +141,10 @@ fn may_change(state: &State, parts: &Parts) -> Result<(), Refused> {
     }
     let kind = text(parts, &CONTENT_TYPE).and_then(|kind| kind.split(';').next()).map(str::trim);
     if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
-        return Err(Refused(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a change is asked for with `content-type: application/json`"));
+        return Err(Refused(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "a change is asked for with `content-type: application/json`",
+        ));
     }
     if !text(parts, &TOKEN).is_some_and(|token| same(token, &state.token)) {
         return Err(forbidden("the token is missing, or that of an earlier start of this process: reload the page"));
@@ -173,10 +180,21 @@ mod tests {
 
     #[test]
     fn names_of_this_machine_are_told_from_those_that_only_begin_alike() {
-        for host in ["localhost", "LOCALHOST:80", "127.0.0.1:3000", "127.8.9.1", "[::1]:3000", "[::1]", "[::ffff:127.0.0.1]"] {
+        for host in
+            ["localhost", "LOCALHOST:80", "127.0.0.1:3000", "127.8.9.1", "[::1]:3000", "[::1]", "[::ffff:127.0.0.1]"]
+        {
             assert!(names_this_machine(host), "{host}");
         }
-        for host in ["", "localhost.evil.com", "evil.com:80", "127.0.0.1.evil.com", "10.0.0.1", "[::2]:80", "a@localhost", "localhost:1:2"] {
+        for host in [
+            "",
+            "localhost.evil.com",
+            "evil.com:80",
+            "127.0.0.1.evil.com",
+            "10.0.0.1",
+            "[::2]:80",
+            "a@localhost",
+            "localhost:1:2",
+        ] {
             assert!(!names_this_machine(host), "{host}");
         }
     }

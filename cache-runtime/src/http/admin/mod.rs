@@ -154,7 +154,6 @@ impl Admin {
     /// Without authentication it has to know who connected: serve it with
     /// `app.into_make_service_with_connect_info::<SocketAddr>()`, as [`serve`](Self::serve) does. Where it does not know, it
     /// answers 403.
-    #[must_use]
     pub fn into_router(self) -> Router {
         let trust = match (&self.protection, self.public) {
             (None, false) => Trust::ThisMachine,

@@ -305,7 +305,10 @@ fn counted(cache: &Cache) -> (Totals, Vec<Row>) {
         .map(|info| {
             let path = info.function.path();
             Row {
-                name: path.strip_prefix(info.function.module()).map_or(&*path, |name| name.trim_start_matches(':')).to_owned(),
+                name: path
+                    .strip_prefix(info.function.module())
+                    .map_or(&*path, |name| name.trim_start_matches(':'))
+                    .to_owned(),
                 kind: attribute(info.function.kind()),
                 entries: Some(info.entries),
                 bytes: Some(info.bytes),
@@ -336,24 +339,26 @@ fn row(path: String, stats: &FunctionStats) -> Row {
 }
 
 fn totals(stats: &CacheStats) -> Totals {
-    let mut sum = FunctionStats::default();
-    sum.hits = stats.hits;
-    sum.misses = stats.misses;
-    sum.loads = stats.loads;
-    sum.coalesced = stats.coalesced;
-    sum.stale = stats.stale;
-    sum.early = stats.early;
-    sum.errors = stats.errors;
-    sum.checked = stats.checked;
-    sum.disagreed = stats.disagreed;
-    sum.unstored = stats.unstored;
-    sum.refused = stats.refused;
-    sum.rejected = stats.rejected;
-    sum.takeovers = stats.takeovers;
-    sum.lost_leases = stats.lost_leases;
-    sum.degraded = stats.degraded;
-    sum.degraded_by = stats.degraded_by;
-    sum.saved = stats.saved;
+    let sum = FunctionStats {
+        hits: stats.hits,
+        misses: stats.misses,
+        loads: stats.loads,
+        coalesced: stats.coalesced,
+        stale: stats.stale,
+        early: stats.early,
+        errors: stats.errors,
+        checked: stats.checked,
+        disagreed: stats.disagreed,
+        unstored: stats.unstored,
+        refused: stats.refused,
+        rejected: stats.rejected,
+        takeovers: stats.takeovers,
+        lost_leases: stats.lost_leases,
+        degraded: stats.degraded,
+        degraded_by: stats.degraded_by,
+        saved: stats.saved,
+        ..FunctionStats::default()
+    };
     let by = stats.evicted_by;
     Totals {
         counts: counts(&sum),
