@@ -38,6 +38,7 @@ pages! {
     hybrid: "hybrid.md";
     tenants: "tenants.md";
     statistics: "statistics.md";
+    page: "page.md";
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
