@@ -4,6 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -250,10 +251,14 @@ impl Browser {
         heard.filter(|(role, _)| !["StaticText", "InlineTextBox", "generic"].contains(&role.as_str())).collect()
     }
 
-    /// A picture of the window, or of the whole page, as the base64 of a PNG.
-    pub async fn picture(&mut self, whole: bool) -> String {
+    /// A picture of the window, or of the whole page, as a PNG.
+    ///
+    /// # Panics
+    ///
+    /// There is none.
+    pub async fn picture(&mut self, whole: bool) -> Vec<u8> {
         let shot =
             self.call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": whole })).await;
-        shot["data"].as_str().unwrap_or_default().to_owned()
+        Base64::decode_vec(shot["data"].as_str().expect("a picture")).expect("the picture is base64")
     }
 }

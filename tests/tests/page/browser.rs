@@ -337,13 +337,17 @@ async fn it_comes_back_when_the_service_does() {
     second.abort();
 }
 
-/// Pictures for people, where CACHE_PICTURES names a folder for them.
+/// N14: it draws what is busy. Pictures for people, where CACHE_PICTURES names a folder for them: of the page at
+/// CACHE_PICTURES_OF, else of the shop of these tests.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_draws_a_busy_cache() {
     let Some((mut browser, page)) = opened(|admin| admin).await else { return };
     let folder = std::env::var_os("CACHE_PICTURES");
+    if let Ok(other) = std::env::var("CACHE_PICTURES_OF") {
+        browser.open(&other).await;
+    }
     let _load = customers(&page.cache);
-    tokio::time::sleep(Duration::from_secs(if folder.is_some() { 100 } else { 3 })).await;
+    tokio::time::sleep(Duration::from_secs(if folder.is_some() { 125 } else { 3 })).await;
     for (name, width, height, dark, phone, whole) in [
         ("light", 1440, 1000, false, false, true),
         ("top", 1440, 900, false, false, false),
@@ -356,7 +360,7 @@ async fn it_draws_a_busy_cache() {
         let Some(folder) = &folder else { continue };
         tokio::time::sleep(Duration::from_secs(2)).await;
         let picture = browser.picture(whole).await;
-        std::fs::write(std::path::Path::new(folder).join(format!("{name}.b64")), picture)
+        std::fs::write(std::path::Path::new(folder).join(format!("{name}.png")), picture)
             .expect("the picture is written");
     }
     let drawn =
