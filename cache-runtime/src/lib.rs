@@ -36,6 +36,8 @@
 //! - [`catalogue`] lists the program's annotated functions and finds misspelt tags.
 //!
 //! The guide is in `docs/guide` of the repository.
+// Items that need a feature say so. Set by docs.rs, on the nightly compiler that it has.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "no backend asks for what only shared ones need"))]
 
 // Doc examples and macros name the crate.
@@ -221,7 +223,7 @@ pub use cache_macros::resource;
 pub use cache::Cache;
 pub use cache::builder::Builder;
 pub use cache::catalogue::{Catalogue, Function, Problem, ProblemKind, Problems, catalogue};
-pub use cache::context::{cache, init};
+pub use cache::context::{cache, in_context, init};
 pub use cache::handle::Entry;
 pub use cache::insight::{CacheStats, EntryInfo, Info, ServerInfo};
 pub use cache::keys::Keys;

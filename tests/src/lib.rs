@@ -4,6 +4,7 @@
 pub mod chromium;
 pub mod guide;
 pub mod history;
+pub mod http;
 pub mod process;
 pub mod protocol;
 pub mod redis;

@@ -249,8 +249,25 @@ impl<'c> Call<'c> {
     }
 }
 
-/// Work for another task, in this task's cache and as its tenant.
-fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
+/// Work for another task, in this task's cache and as its tenant: neither follows `tokio::spawn` by itself.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use cache_runtime::{Cache, Tenant, in_context};
+///
+/// let (cache, acme) = (Cache::memory(), Tenant::new("acme")?);
+/// let (with, without) = cache.scope(acme.scope(async {
+///     (tokio::spawn(in_context(async { Tenant::current() })), tokio::spawn(async { Tenant::current() }))
+/// })).await;
+/// assert_eq!(with.await.unwrap(), Some(acme));
+/// assert_eq!(without.await.unwrap(), None);
+/// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+/// ```
+///
+/// What was spawned without it runs as no tenant: where isolation is enforced, annotated functions call their source, store
+/// nothing and count it (`degraded_by`), and direct calls fail with
+/// [`ErrorKind::TenantRequired`](crate::ErrorKind::TenantRequired).
+pub fn in_context<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
     let scoped = if SCOPES.load(Ordering::Relaxed) { SCOPED.try_with(Clone::clone).ok() } else { None };
     let tenant = tenant();
     async move {
@@ -265,7 +282,7 @@ fn carried<F: Future>(work: F) -> impl Future<Output = F::Output> + use<F> {
 impl<S: Returned> Invalidated<'_, S> {
     /// Runs recaches in the background, in this task's cache and as its tenant.
     pub fn background(&self, work: impl Future<Output = Report> + Send + 'static) {
-        self.start(carried(work));
+        self.start(in_context(work));
     }
 }
 
@@ -280,7 +297,7 @@ where
     ///
     /// It took longer than `timeout`, and there is no old value that may be served instead.
     pub async fn anywhere(self, work: impl Future<Output = Option<S::Ret>> + Send + 'static) -> Result<S::Ret, Error> {
-        self.run(work, carried).await
+        self.run(work, in_context).await
     }
 }
 
@@ -302,6 +319,6 @@ where
     where
         F: Future<Output = Option<Ended<S>>> + Send + 'static,
     {
-        self.run(make, carried).await
+        self.run(make, in_context).await
     }
 }

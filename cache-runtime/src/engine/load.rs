@@ -18,9 +18,9 @@ use crate::flight::{self, Base, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::memory::Removed;
 use crate::meter::Operation;
-use crate::policy::{IntoTtl, Lifetime};
+use crate::policy::{Ages, IntoTtl, Lifetime};
 use crate::record::{Record, Stored};
-use crate::shape::{Cached, Split};
+use crate::shape::{Cached, Split, ages_of};
 use crate::site::SiteKind;
 use crate::tags::Watch;
 
@@ -369,6 +369,10 @@ impl<'a, S: Cached> Done<'a, S> {
             cost: self.cost,
             template: self.template,
             wanted: self.plan.store && (value.is_ok() || options.ttl_err.is_some()),
+            ages: match value {
+                Ok(Some(value)) => (self.shape.handling().ages)(value),
+                _ => None,
+            },
             late: std::mem::take(&mut self.plan.late),
             handling: self.shape.handling(),
             errors: self.shape.errors(),
@@ -390,7 +394,8 @@ impl<'a, S: Cached> Done<'a, S> {
                 }
             };
             let bytes = || if let Split::Some(value) = &split { shape.bytes(value) } else { 0 };
-            land(core, call, lead, stored, life, template, cost, plan, bytes);
+            let ages = stored.as_ref().and_then(|stored| ages_of(shape, stored));
+            land(core, call, lead, stored, life, template, cost, plan, ages, bytes);
         }
         match split {
             Split::Some(value) => shape.some(value),
@@ -411,6 +416,7 @@ pub(crate) fn land(
     template: u64,
     cost: Nanos,
     plan: Plan,
+    ages: Option<Ages>,
     bytes: impl FnOnce() -> u64,
 ) {
     let function = core.function(call.site);
@@ -423,7 +429,12 @@ pub(crate) fn land(
     let cells = plan.cells.clone();
     let live = !plan.refused && cells.is_live();
     let record = if plan.store && live {
-        record(core, call, lead.key(), stored.clone(), life, template, cost, plan.cells.clone(), bytes)
+        let mut record =
+            record(core, call, lead.key(), stored.clone(), life, template, cost, plan.cells.clone(), bytes);
+        if let (Some(record), Some(ages)) = (&mut record, ages) {
+            record.window = after(0, ages.window());
+        }
+        record
     } else {
         if !live {
             counters.refused.increment();

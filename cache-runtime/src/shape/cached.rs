@@ -11,6 +11,7 @@ use super::wrap::{Failure, HandOut, HandsOut, Presence};
 use crate::codec::Wire;
 use crate::envelope::{Envelope, Head, Reject};
 use crate::error::{Error, ErrorKind};
+use crate::policy::Ages;
 use crate::record::{Erased, Stored};
 use crate::store::Image;
 
@@ -111,6 +112,8 @@ pub struct Handling<V> {
     pub(crate) bytes: fn(&V) -> u64,
     pub(crate) pack: Pack<V>,
     pub(crate) unpack: Unpack<V>,
+    /// For how long a value is of use after its life, where that is said by the value and not by the function.
+    pub(crate) ages: fn(&V) -> Option<Ages>,
 }
 
 type Pack<V> = fn(&Wire<'_>, &Head<'_>, Option<&V>) -> Result<Image, Error>;
@@ -131,8 +134,12 @@ impl<V> Copy for Handling<V> {}
 
 impl<V: Storable> Handling<V> {
     /// Of a type that can be stored anywhere.
-    pub(crate) const STORABLE: &'static Self =
-        &Self { bytes: crate::codec::size::<V>, pack: crate::codec::pack::<V>, unpack: crate::codec::unpack::<V> };
+    pub(crate) const STORABLE: &'static Self = &Self {
+        bytes: crate::codec::size::<V>,
+        pack: crate::codec::pack::<V>,
+        unpack: crate::codec::unpack::<V>,
+        ages: |_| None,
+    };
 }
 
 impl<V: 'static> Handling<V> {
@@ -141,7 +148,16 @@ impl<V: 'static> Handling<V> {
         bytes: |value| size_of_val(value) as u64,
         pack: |_, _, _| Err(Error::new(ErrorKind::Unsupported, "a memoized value stays in its process")),
         unpack: |_, _| Err(Reject::Codec),
+        ages: |_| None,
     };
+}
+
+/// For how long a stored value is of use after its life, where the value says it.
+pub(crate) fn ages_of<S: Cached>(shape: S, stored: &Stored) -> Option<Ages> {
+    match stored {
+        Stored::Some(value) => value.downcast_ref().and_then(shape.handling().ages),
+        Stored::None | Stored::Err(_) => None,
+    }
 }
 
 /// A shape whose bounds were checked, with what its values need.

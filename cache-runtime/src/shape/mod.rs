@@ -22,7 +22,7 @@ pub(crate) use bounds::Comparable;
 pub use bounds::{Memoizable, Plain, Storable};
 pub(crate) use cached::Handling;
 pub use cached::{Cached, memoizable, storable};
-pub(crate) use cached::{Checked, Classified, RetOf, Split};
+pub(crate) use cached::{Checked, Classified, RetOf, Split, ages_of};
 pub use gate::{Gate, GateUnstorable};
 pub(crate) use probe::{AfterResult, Fallible, FallibleShared, Maybe, Never, One, Owned, Shared};
 pub use probe::{KeepErrors, KeepErrorsHere, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Shape};

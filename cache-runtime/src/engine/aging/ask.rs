@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::flight::{Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::policy::Freshness;
-use crate::shape::Cached;
+use crate::shape::{Cached, ages_of};
 use crate::site::SiteKind;
 use crate::timer::within;
 
@@ -68,6 +68,12 @@ impl<S: Cached> Run<S> {
     /// Who drives, and what.
     pub fn split(self) -> (Drive<S>, Loading<S>) {
         (self.drive, self.loading)
+    }
+
+    /// The value that is served if the load takes too long, fails, or goes on in the background.
+    #[cfg(feature = "tower")]
+    pub(crate) fn old(&self) -> Option<&S::Ret> {
+        self.drive.old()
     }
 
     /// The load is only compared with the old value, which is returned.
@@ -354,7 +360,8 @@ impl Call<'_> {
         let is_error = matches!(record.value, crate::record::Stored::Err(_));
         let cost = Duration::from_nanos(record.cost);
         let chance = rand::random();
-        let freshness = self.site.options.ages.freshness(age, life, cost, chance)?;
+        let ages = ages_of(shape, &record.value).unwrap_or(self.site.options.ages);
+        let freshness = ages.freshness(age, life, cost, chance)?;
         if freshness != Freshness::Fresh && is_error {
             return None;
         }

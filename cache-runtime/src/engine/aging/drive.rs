@@ -55,6 +55,11 @@ impl<S: Cached> Drive<S> {
         Self { call, shape, key: key.into(), old, deadline, soft, check: None }
     }
 
+    #[cfg(feature = "tower")]
+    pub(super) fn old(&self) -> Option<&S::Ret> {
+        self.old.as_ref().map(|old| &old.ret)
+    }
+
     pub(super) fn checked(self, check: Check<S::Value>) -> Self {
         Self { check: Some(check), ..self }
     }

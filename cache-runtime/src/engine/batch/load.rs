@@ -273,6 +273,7 @@ where
                             cost: loaded.cost,
                             template,
                             wanted: plan.store,
+                            ages: None,
                             late: plan.late,
                             handling: self.shape.one().handling(),
                             errors: self.shape.one().errors(),
@@ -283,7 +284,7 @@ where
                 continue;
             }
             let bytes = || value.map_or(0, |value| self.shape.one().bytes(value));
-            load::land(core, self.call, lead, Some(stored), life, template, loaded.cost, plan, bytes);
+            load::land(core, self.call, lead, Some(stored), life, template, loaded.cost, plan, None, bytes);
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Ending<'e, V: 'static, E> {
     pub(crate) template: u64,
     /// Whether it is to be stored.
     pub(crate) wanted: bool,
+    /// For how long it is of use after its life, where the value says it.
+    pub(crate) ages: Option<Ages>,
     /// Tags that only the value tells.
     pub(crate) late: Texts,
     pub(crate) handling: &'static Handling<V>,
@@ -96,7 +98,9 @@ impl Call<'_> {
         shared.notes.learn(&fill.grant.want.name.entry, &late);
         let created_ms = wall_ms();
         let (expires_ms, ttl) = match outcome {
-            Outcome::Some | Outcome::None => aged(&self.site.options.ages, created_ms, ttl),
+            Outcome::Some | Outcome::None => {
+                aged(ending.ages.as_ref().unwrap_or(&self.site.options.ages), created_ms, ttl)
+            }
             Outcome::Err | Outcome::Hint => (0, ttl),
         };
         let head = Head {

@@ -10,6 +10,7 @@ use crate::cell::CellSet;
 use crate::clock::{FOREVER, Nanos, after, alive_now};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
+use crate::policy::Ages;
 use crate::record::{Record, Stored};
 use crate::site::{Site, SiteKind};
 use crate::store::Name;
@@ -81,7 +82,7 @@ impl Call<'_> {
     }
 
     /// Keeps a copy of what a watched look-up found.
-    pub(super) fn copy(&self, core: &Core, want: &Want, seen: &Seen, stored: &Stored) {
+    pub(super) fn copy(&self, core: &Core, want: &Want, seen: &Seen, stored: &Stored, ages: Ages) {
         #[cfg(feature = "sabotage")]
         let marked_late = self.marked_late(want, seen);
         #[cfg(feature = "sabotage")]
@@ -95,7 +96,7 @@ impl Call<'_> {
         let of_use = left.map_or(FOREVER, |left| after(now, left)).min(cap);
         let (created, expires) = match (self.life_of(want, seen), left) {
             (Some(life), Some(left)) => {
-                let age = (life + self.site.options.ages.window()).saturating_sub(left);
+                let age = (life + ages.window()).saturating_sub(left);
                 let created = now.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
                 (created, after(created, life).min(cap))
             }

@@ -27,10 +27,10 @@ use crate::error::Error;
 use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
 use crate::meter::Operation;
-use crate::policy::{Freshness, Jitter};
+use crate::policy::{Ages, Freshness, Jitter};
 use crate::record::Stored;
 use crate::sabotage::{self, Mutation};
-use crate::shape::Cached;
+use crate::shape::{Cached, ages_of};
 use crate::store::{Life, Listener, Op};
 use crate::timer::Sleep;
 
@@ -235,7 +235,7 @@ impl Call<'_> {
     ) -> Option<S::Ret> {
         let seen = seen?;
         let stored = self.decode(shared, want, seen, shape)?;
-        self.copy(core, want, seen, &stored);
+        self.copy(core, want, seen, &stored, self.ages_of(shape, &stored));
         let ret = shape.revive(stored)?;
         if self.site.options.sliding {
             slides.extend(self.slides_of(core, shared, want, None));
@@ -265,9 +265,15 @@ impl Call<'_> {
         chance: f64,
     ) -> Option<Old<S::Ret>> {
         let stored = self.decode(shared, want, seen, shape)?;
-        let freshness = self.freshness(want, seen, chance)?;
-        self.copy(core, want, seen, &stored);
+        let ages = self.ages_of(shape, &stored);
+        let freshness = self.freshness(want, seen, ages, chance)?;
+        self.copy(core, want, seen, &stored, ages);
         Some(Old { ret: shape.revive(stored)?, freshness, chance })
+    }
+
+    /// For how long a value is of use after its life.
+    fn ages_of<S: Cached>(&self, shape: S, stored: &Stored) -> Ages {
+        ages_of(shape, stored).unwrap_or(self.site.options.ages)
     }
 
     /// How long an entry is fresh, if it is of use after that.
@@ -277,9 +283,8 @@ impl Call<'_> {
     }
 
     /// How fresh an entry is. Its age is told by how long the server keeps it: clocks differ.
-    fn freshness(&self, want: &Want, seen: &Seen, chance: f64) -> Option<Freshness> {
+    fn freshness(&self, want: &Want, seen: &Seen, ages: Ages, chance: f64) -> Option<Freshness> {
         let Some(life) = self.life_of(want, seen) else { return Some(Freshness::Fresh) };
-        let ages = &self.site.options.ages;
         let Some(left) = seen.left? else { return Some(Freshness::Fresh) };
         let age = (life + ages.window()).saturating_sub(left);
         let cost = seen.parse(want).and_then(Result::ok).map_or(0, |envelope| envelope.head.cost_us);

@@ -1,0 +1,425 @@
+//! One request on its way: kept responses by level, the right to load one, and the handler. Who loads, who waits, what is
+//! stored and what is still valid is the engine's.
+//!
+//! # Levels
+//!
+//! The first key has nothing of the headers. What is under it says by which headers it varies; a request that says something
+//! else in these goes on to the key that has its values, and so on. So the most frequent case, one variant, is one look-up.
+//!
+//! # What others are given
+//!
+//! A request that waits for another one's load is given its response only where that may be kept. Where it may not, the
+//! engine hands out that there is none ([`Entry::Uncacheable`], [`Failed`]), and everybody who waited goes to the handler.
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
+use parking_lot::Mutex;
+use tower_service::Service;
+
+use super::body::{self, Body, BoxError, Unkept};
+use super::entry::{Conditions, Entry, Failed, Kept, Shape, Times, at, shape};
+use super::extension::{KeepFor, Tags};
+use super::judge::{self, Defaults, Refusal};
+use super::request::{Past, Plan};
+use super::rule::Rules;
+use super::status::{Forward, Outcome};
+use super::tenant::MadeFor;
+use crate::clock::{after, alive_now};
+use crate::engine::aging::{Ask, Run};
+use crate::engine::call::{Call, logical_key};
+use crate::engine::core::Core;
+use crate::engine::load::Fill;
+use crate::engine::read::Mode;
+use crate::key::KeyWriter;
+use crate::policy::{Jitter, Lifetime};
+use crate::site::Site;
+
+/// How many times a response may say that it varies by other headers than the last one said.
+const LEVELS: usize = 4;
+
+/// What a handler answers, with the body as it leaves the layer.
+pub(super) type Answer<RB, E> = Result<Response<Body<RB>>, E>;
+
+/// A request and who handles it.
+struct Exchange<S, B> {
+    service: S,
+    request: Request<B>,
+}
+
+/// What is handed between a request and the load that it began, which may go on without it.
+struct Seat<S, B, RB, E> {
+    exchange: Option<Exchange<S, B>>,
+    /// What the handler said, where it is not kept.
+    answer: Option<Answer<RB, E>>,
+    why: Option<&'static str>,
+    /// What it made, where it is.
+    made: Option<Arc<Entry>>,
+    tags: Tags,
+}
+
+/// Everything about one request that does not change.
+struct Visit<'r> {
+    rules: &'r Arc<Rules>,
+    site: &'static Site,
+    call: Call<'static>,
+    plan: Arc<Plan>,
+    arrived_ms: u64,
+}
+
+/// Answers a request.
+pub(super) async fn serve<S, B, RB>(
+    rules: Arc<Rules>,
+    site: &'static Site,
+    service: S,
+    request: Request<B>,
+) -> Answer<RB, S::Error>
+where
+    S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+    S::Error: Send + 'static,
+    S::Future: Send + 'static,
+    B: HttpBody + Send + 'static,
+    RB: HttpBody + Send + 'static,
+    RB::Error: Into<BoxError>,
+{
+    let call = rules.call(site);
+    let is_empty = request.body().is_end_stream() || request.body().size_hint().exact() == Some(0);
+    let (parts, body) = request.into_parts();
+    let plan = Plan::of(&rules, &parts, is_empty);
+    let change = match &plan {
+        Err(Past { is_unsafe: true, .. }) => Some(Plan::of_change(&rules, &parts)),
+        _ => None,
+    };
+    let exchange = Exchange { service, request: Request::from_parts(parts, body) };
+    let plan = match plan {
+        Ok(plan) => Arc::new(plan),
+        Err(Past { forward, detail, .. }) => {
+            let answer = pass(&rules, exchange, forward, detail).await;
+            let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, Response::status);
+            if let Some(change) = change
+                && (status.is_success() || status.is_redirection())
+            {
+                drop_target(&rules, &call, &change).await;
+            }
+            return answer;
+        }
+    };
+    let Some(core) = call.core() else {
+        call.degraded();
+        return pass(&rules, exchange, Forward::Bypass, Some("no-cache-usable")).await;
+    };
+    let arrived_ms = wall_ms(core);
+    Visit { rules: &rules, site, call, plan, arrived_ms }.answer(exchange).await
+}
+
+/// Milliseconds of the wall clock, by the cache's own clock.
+fn wall_ms(core: &Core) -> u64 {
+    let wall = core.settings.clock.wall(core.now());
+    let since = wall.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Calls the handler.
+async fn pass<S, B, RB>(
+    rules: &Rules,
+    exchange: Exchange<S, B>,
+    forward: Forward,
+    detail: Option<&'static str>,
+) -> Answer<RB, S::Error>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+{
+    let Exchange { mut service, request } = exchange;
+    let mut response = service.call(request).await?.map(Body::through);
+    say(rules, Outcome::Forwarded(forward, detail), &mut response);
+    Ok(response)
+}
+
+fn say<B>(rules: &Rules, outcome: Outcome, response: &mut Response<B>) {
+    if rules.says_status {
+        outcome.say(&rules.name, response.headers_mut());
+    }
+}
+
+/// What is kept of a target is not believed after it was changed (RFC 9111, section 4.4).
+async fn drop_target(rules: &Rules, call: &Call<'static>, change: &Plan) {
+    let key = logical_key(call.site, |w| change.write_target(rules, w));
+    let tags: [Box<[u8]>; 1] = [key.as_str().as_bytes().into()];
+    // What cannot be delivered is kept in the outbox, and counted there.
+    let _ = call.invalidate_tags(&tags);
+    if let Ok(Some(direct)) = call.direct_shared() {
+        let _ = direct.invalidate_tags(&tags).await;
+    }
+}
+
+impl Visit<'_> {
+    async fn answer<S, B, RB>(self, exchange: Exchange<S, B>) -> Answer<RB, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+        S::Error: Send + 'static,
+        S::Future: Send + 'static,
+        B: HttpBody + Send + 'static,
+        RB: HttpBody + Send + 'static,
+        RB::Error: Into<BoxError>,
+    {
+        let (rules, plan) = (self.rules, &self.plan);
+        let mut variants = Vec::new();
+        while variants.len() < LEVELS {
+            let headers = exchange.request.headers();
+            let key = self.call.key(|w| plan.write(rules, &variants, w));
+            let miss = if variants.is_empty() { Forward::UriMiss } else { Forward::VaryMiss };
+            let mut mode = Mode::Read;
+            if plan.is_choosy() {
+                match self.peek(&key).await.as_deref() {
+                    Some(Entry::Kept(kept)) if !kept.fits(headers) => {
+                        variants.push(kept.variant_of(headers));
+                        continue;
+                    }
+                    Some(Entry::Kept(kept)) if kept.satisfies(&plan.wants, self.now_ms()) => {
+                        self.count_hit();
+                        return Ok(self.respond(kept, &Conditions::of(headers)));
+                    }
+                    _ if plan.wants.only_if_cached => {
+                        let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+                        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+                        say(rules, Outcome::Unsatisfied, &mut response);
+                        return Ok(response);
+                    }
+                    // Its response has no body to keep.
+                    _ if plan.is_head => return pass(rules, exchange, miss, None).await,
+                    None if !plan.wants.no_cache => {}
+                    _ => mode = Mode::Refresh,
+                }
+            }
+            let hit = if mode == Mode::Read { self.call.hit_under(&key, shape()) } else { None };
+            let ask = match hit {
+                Some(ret) => Ask::Done(ret),
+                None => self.call.ask(mode, &key, self.early(&variants), shape()).await,
+            };
+            let found = match ask {
+                Ask::Done(found) => found,
+                Ask::Run(run) => {
+                    if let Some(Ok(old)) = run.old()
+                        && let Entry::Kept(kept) = &**old
+                        && !kept.fits(headers)
+                    {
+                        // An old response of somebody else's: that one is not refreshed by this request.
+                        variants.push(kept.variant_of(headers));
+                        continue;
+                    }
+                    let forward = if mode == Mode::Refresh { Forward::Request } else { miss };
+                    return self.load(run, exchange, forward).await;
+                }
+            };
+            match found.as_deref() {
+                Ok(Entry::Kept(kept)) if !kept.fits(headers) => variants.push(kept.variant_of(headers)),
+                Ok(Entry::Kept(kept)) => return Ok(self.respond(kept, &Conditions::of(headers))),
+                Ok(Entry::Uncacheable) => return pass(rules, exchange, miss, Some("uncacheable")).await,
+                Err(Failed) => return pass(rules, exchange, miss, None).await,
+            }
+        }
+        pass(rules, exchange, Forward::VaryMiss, Some("vary")).await
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.call.core().map_or(0, |core| wall_ms(core))
+    }
+
+    fn count_hit(&self) {
+        if let Some(counters) = self.call.function().and_then(|function| function.tally()) {
+            counters.late_hit();
+        }
+    }
+
+    /// What is kept under a key, if it is fresh.
+    async fn peek(&self, key: &KeyWriter) -> Option<Arc<Entry>> {
+        match self.call.direct_shared().ok()? {
+            Some(direct) => direct.peek(key, crate::shape::Cached::handling(shape())).await.ok()?,
+            None => self.call.glance(key, shape())?.ok(),
+        }
+    }
+
+    /// What is known of the entry before it is loaded.
+    fn early(&self, variants: &[super::entry::Variant]) -> crate::engine::sink::Early {
+        let (rules, plan) = (self.rules, &self.plan);
+        let mut early = self.call.early();
+        early.tags(|tags| {
+            tags.add(plan.tags.iter().map(|tag| &**tag));
+            if plan.is_variant(variants) {
+                tags.add(logical_key(self.site, |w| plan.write_target(rules, w)));
+            }
+        });
+        if let Some(namespace) = &plan.namespace {
+            early.namespace_expr(namespace);
+        }
+        early
+    }
+
+    fn respond<RB>(&self, kept: &Kept, conditions: &Conditions) -> Response<Body<RB>> {
+        let now_ms = self.now_ms();
+        let mut response = kept.respond(conditions, self.plan.is_head, now_ms);
+        // What was made since this request arrived was made by one that it waited for.
+        let is_later = kept.made_ms() > self.arrived_ms;
+        let outcome = if is_later { Outcome::Collapsed } else { Outcome::Hit { ttl: kept.ttl(now_ms) } };
+        say(self.rules, outcome, &mut response);
+        response
+    }
+
+    /// Has the handler's response kept, or what is old served meanwhile.
+    async fn load<S, B, RB>(self, run: Run<Shape>, exchange: Exchange<S, B>, forward: Forward) -> Answer<RB, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
+        S::Error: Send + 'static,
+        S::Future: Send + 'static,
+        B: HttpBody + Send + 'static,
+        RB: HttpBody + Send + 'static,
+        RB::Error: Into<BoxError>,
+    {
+        let conditions = Conditions::of(exchange.request.headers());
+        let seat = Arc::new(Mutex::new(Seat {
+            exchange: Some(exchange),
+            answer: None,
+            why: None,
+            made: None,
+            tags: Tags::default(),
+        }));
+        let (drive, loading) = run.split();
+        let work = {
+            let (rules, plan, seat) = (Arc::clone(self.rules), Arc::clone(&self.plan), Arc::clone(&seat));
+            async move {
+                let (at, loader) = loading.split();
+                let load = loader.begin(&at).await?;
+                let exchange = { seat.lock().exchange.take() }?;
+                let mut done = load.run(produce(&rules, &plan, &at, exchange, &seat)).await;
+                done.on_value(|entry, fill| terms(&rules, &at, entry, &seat.lock().tags, fill));
+                Some(done.finish().await)
+            }
+        };
+        let driven = drive.anywhere(work).await;
+        let made = { seat.lock().made.take() };
+        if let Ok(Ok(entry)) = &driven
+            && let Entry::Kept(kept) = &**entry
+        {
+            let is_own = made.is_some_and(|made| Arc::ptr_eq(&made, entry));
+            let now_ms = self.now_ms();
+            let mut response = kept.respond(&conditions, self.plan.is_head, now_ms);
+            let outcome = if is_own { Outcome::Stored(forward) } else { Outcome::Hit { ttl: kept.ttl(now_ms) } };
+            say(self.rules, outcome, &mut response);
+            return Ok(response);
+        }
+        // Nobody is served: the load was this request's own, or has not begun.
+        let (answer, why, left) = {
+            let mut seat = seat.lock();
+            (seat.answer.take(), seat.why, seat.exchange.take())
+        };
+        match (answer, left) {
+            (Some(answer), _) => answer.map(|mut response| {
+                say(self.rules, Outcome::Forwarded(forward, why), &mut response);
+                response
+            }),
+            (None, Some(exchange)) => pass(self.rules, exchange, forward, None).await,
+            // The load was given up with the request in it.
+            (None, None) => {
+                let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                Ok(response)
+            }
+        }
+    }
+}
+
+/// What the engine is told of a value.
+fn terms(rules: &Rules, at: &Call<'_>, entry: &Entry, tags: &Tags, fill: &mut Fill<'_>) {
+    match entry {
+        Entry::Uncacheable => fill.ttl(Lifetime::For(rules.pass_for)),
+        Entry::Kept(kept) => {
+            fill.ttl(Lifetime::For(kept.left(at.core().map_or(0, |core| wall_ms(core)))));
+            fill.add(tags.0.iter().map(|tag| &**tag));
+        }
+    }
+}
+
+/// Calls the handler, and makes what is kept of its response.
+async fn produce<S, B, RB>(
+    rules: &Rules,
+    plan: &Plan,
+    at_call: &Call<'_>,
+    exchange: Exchange<S, B>,
+    seat: &Mutex<Seat<S, B, RB, S::Error>>,
+) -> Result<Arc<Entry>, Failed>
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    RB: HttpBody,
+    RB::Error: Into<BoxError>,
+{
+    let Exchange { mut service, mut request } = exchange;
+    let asked = request.headers().clone();
+    Conditions::strip(request.headers_mut());
+    let response = match service.call(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            seat.lock().answer = Some(Err(error));
+            return Err(Failed);
+        }
+    };
+    let (mut parts, body) = response.into_parts();
+    let now_ms = at_call.core().map_or(0, |core| wall_ms(core));
+    let said = parts.extensions.get::<KeepFor>().map(|keep| keep.0);
+    let defaults = Defaults {
+        stale: rules.stale,
+        stale_if_error: rules.stale_if_error,
+        stores_set_cookie: rules.stores_set_cookie,
+        is_authorized: plan.is_authorized,
+    };
+    let refuse = |refusal: Refusal, response: Response<Body<RB>>| {
+        let mut seat = seat.lock();
+        seat.answer = Some(Ok(response));
+        let (Refusal::Private(why) | Refusal::Failed(why)) = refusal;
+        seat.why = Some(why);
+        match refusal {
+            Refusal::Private(_) => Ok(Arc::new(Entry::Uncacheable)),
+            Refusal::Failed(_) => Err(Failed),
+        }
+    };
+    if parts.extensions.get::<MadeFor>().is_some_and(|made| made.0.as_ref() != at_call.tenant()) {
+        // The layer that tells tenants apart is within this one: here nobody knows whose response it is.
+        let response = Response::from_parts(parts, Body::through(body));
+        return refuse(Refusal::Private("tenant"), response);
+    }
+    let terms = match judge::judge(parts.status, &parts.headers, said, &defaults, at(now_ms)) {
+        Ok(terms) => terms,
+        Err(refusal) => return refuse(refusal, Response::from_parts(parts, Body::through(body))),
+    };
+    let body = match body::read(body, rules.max_body, after(alive_now(), rules.patience)).await {
+        Ok(body) => body,
+        Err((body, why)) => {
+            let refusal = match why {
+                Unkept::Open => Refusal::Private("body"),
+                Unkept::Failed => Refusal::Failed("body"),
+            };
+            return refuse(refusal, Response::from_parts(parts, body));
+        }
+    };
+    let life = terms.life.or_else(|| own_life(at_call.core()?, plan.life)).unwrap_or_default();
+    let times = Times {
+        made_ms: now_ms.saturating_sub(u64::try_from(terms.age.as_millis()).unwrap_or(u64::MAX)),
+        life,
+        stale: terms.stale,
+        stale_if_error: terms.stale_if_error,
+    };
+    if let Some(tags) = parts.extensions.remove::<Tags>() {
+        seat.lock().tags = tags;
+    }
+    judge::strip(&mut parts.headers);
+    let kept = Kept::new(parts.status, parts.headers, body, times, terms.vary, &asked);
+    let entry = Arc::new(Entry::Kept(kept));
+    seat.lock().made = Some(Arc::clone(&entry));
+    Ok(entry)
+}
+
+/// How long the layer's own ttl is in this cache.
+fn own_life(core: &Core, life: Lifetime) -> Option<std::time::Duration> {
+    let now = core.now();
+    core.expiry(now, life, Jitter::None).map(|at| std::time::Duration::from_nanos(at.saturating_sub(now)))
+}
