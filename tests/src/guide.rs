@@ -39,6 +39,7 @@ pages! {
     tenants: "tenants.md";
     http: "http.md";
     statistics: "statistics.md";
+    page: "page.md";
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
