@@ -363,7 +363,10 @@ impl<'a, S: Cached> Done<'a, S> {
             cost: self.cost,
             template: self.template,
             wanted: self.plan.store && (value.is_ok() || options.ttl_err.is_some()),
-            ages: match value { Ok(Some(value)) => (self.shape.handling().ages)(value), _ => None },
+            ages: match value {
+                Ok(Some(value)) => (self.shape.handling().ages)(value),
+                _ => None,
+            },
             late: std::mem::take(&mut self.plan.late),
             handling: self.shape.handling(),
             errors: self.shape.errors(),
