@@ -41,6 +41,7 @@ pages! {
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
+    observability: "observability.md";
     choosing: "choosing.md";
     production: "production.md";
     security: "security.md";
