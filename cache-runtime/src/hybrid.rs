@@ -24,7 +24,9 @@ use crate::cell::CellSet;
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::sabotage::{self, Mutation};
-use crate::store::{Answer, Cursor, Found, Listener, Name, Names, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
+use crate::store::{
+    Answer, Cursor, Found, Listener, Name, Names, Op, Page, Reply, ServerInfo, ServerState, SharedStore, Watcher,
+};
 use crate::sync::{AtomicU64, Ordering};
 use crate::tags::Cells;
 
@@ -63,6 +65,11 @@ impl L1 {
     #[inline]
     pub(crate) fn serves(&self, now: Nanos) -> bool {
         now < self.until.load(Ordering::Acquire) || sabotage::is(Mutation::NoLease)
+    }
+
+    /// For how much longer copies may be served if no server is heard of.
+    pub(crate) fn lease_left(&self, now: Nanos) -> Duration {
+        Duration::from_nanos(self.until.load(Ordering::Acquire).saturating_sub(now))
     }
 
     /// What a copy depends on that is read from these names. To be called before the read is sent.
@@ -219,6 +226,10 @@ impl SharedStore for Coherent {
 
     fn info(&self) -> Answer<'_, Result<ServerInfo, Error>> {
         self.store.info()
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        self.store.servers()
     }
 
     fn close(&self) -> Answer<'_, ()> {

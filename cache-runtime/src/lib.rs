@@ -36,6 +36,8 @@
 //! - [`catalogue`] lists the program's annotated functions and finds misspelt tags.
 //!
 //! The guide is in `docs/guide` of the repository.
+// Items that need a feature say so. Set by docs.rs, on the nightly compiler that it has.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "no backend asks for what only shared ones need"))]
 
 // Doc examples and macros name the crate.
@@ -59,6 +61,7 @@ pub mod http;
 mod hybrid;
 mod key;
 mod memory;
+mod meter;
 #[cfg(all(test, feature = "shuttle"))]
 mod model;
 mod outbox;
@@ -79,6 +82,7 @@ mod sync;
 mod tags;
 mod tenant;
 mod timer;
+mod trace;
 
 #[doc(hidden)]
 #[path = "private/mod.rs"]
@@ -224,6 +228,7 @@ pub use cache::handle::Entry;
 pub use cache::insight::{CacheStats, EntryInfo, Info, ServerInfo};
 pub use cache::keys::Keys;
 pub use cache::operation::{GetOrLoad, IntoValue, Set, SetMany};
+pub use cache::overview::FunctionInfo;
 #[cfg(feature = "testing")]
 pub use cache::testing::{TestCache, TestClock};
 pub use cache::warm::{Warm, Warmed};
@@ -240,5 +245,6 @@ pub use memory::Engine;
 pub use policy::{IntoTtl, Lifetime, Ttl};
 pub use shape::{Memoizable, Plain, Storable};
 pub use site::SiteKind;
-pub use stats::{DegradedBy, FunctionStats, Latency};
+pub use stats::{DegradedBy, EvictedBy, FunctionStats, Latency};
+pub use store::{Breaker, ServerState};
 pub use tenant::Tenant;

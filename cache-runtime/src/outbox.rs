@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -18,6 +18,7 @@ use crate::clock::{after, alive_now};
 use crate::error::Error;
 use crate::hybrid::L1;
 use crate::sabotage::{self, Mutation};
+use crate::stats::Counter;
 use crate::store::{Cursor, Name, Op, Reply, SharedStore};
 use crate::timer::{Sleep, within};
 
@@ -144,7 +145,7 @@ pub(crate) struct Outbox {
     /// Whether a task is delivering.
     running: AtomicBool,
     /// How many were kept, ever.
-    total: AtomicU64,
+    total: Counter,
     closed: AtomicBool,
 }
 
@@ -163,7 +164,7 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(store: Arc<dyn SharedStore>, all: Name, l1: Option<Arc<L1>>) -> Self {
+    pub(crate) fn new(store: Arc<dyn SharedStore>, all: Name, l1: Option<Arc<L1>>, total: Counter) -> Self {
         Self {
             store,
             all,
@@ -173,7 +174,7 @@ impl Outbox {
             failing: AtomicBool::new(false),
             attempted: Notify::new(),
             running: AtomicBool::new(false),
-            total: AtomicU64::new(0),
+            total,
             closed: AtomicBool::new(false),
         }
     }
@@ -192,7 +193,13 @@ impl Outbox {
 
     /// How many invalidations could not be delivered at once, ever.
     pub(crate) fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
+        self.total.get()
+    }
+
+    /// Has whoever records metrics know of that number.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn tell(&self) {
+        self.total.tell();
     }
 
     /// Delivers an invalidation, or keeps it.
@@ -227,7 +234,7 @@ impl Outbox {
         if what.is_empty() || sabotage::is(Mutation::ForgetUndelivered) {
             return;
         }
-        self.total.fetch_add(1, Ordering::Relaxed);
+        self.total.increment();
         let mut kept = self.kept.lock();
         kept.names.extend(what.names);
         kept.sweeps.extend(what.sweeps);

@@ -92,6 +92,8 @@ pub(crate) struct Record {
     pub(crate) window: Nanos,
     /// Whether it is a copy of what is on a shared backend.
     pub(crate) is_copy: bool,
+    /// The function whose it is, by [`Site::index`](crate::site::Site::index): whoever stored it last, or a direct call.
+    pub(crate) owner: usize,
 }
 
 impl Record {
@@ -122,6 +124,7 @@ impl Record {
             bytes: 0,
             window: 0,
             is_copy: false,
+            owner: usize::MAX,
         }
     }
 
@@ -246,6 +249,7 @@ impl Record {
         record.life = self.life;
         record.bytes = self.bytes;
         record.is_copy = self.is_copy;
+        record.owner = self.owner;
         record.window = self.window;
         record
     }

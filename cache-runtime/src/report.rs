@@ -32,10 +32,17 @@ pub(crate) fn warn(cause: &'static str, message: &dyn fmt::Display) {
 
 #[cfg(feature = "tracing")]
 fn say(cause: &'static str, message: &dyn fmt::Display) {
-    tracing::warn!(cause, "{message}");
+    // What matters must not be lost since the program has no subscriber.
+    if tracing::dispatcher::has_been_set() {
+        tracing::warn!(cause, "{message}");
+    } else {
+        print(cause, message);
+    }
 }
 
 #[cfg(not(feature = "tracing"))]
-fn say(cause: &'static str, message: &dyn fmt::Display) {
+use print as say;
+
+fn print(cause: &'static str, message: &dyn fmt::Display) {
     eprintln!("cache-runtime: {cause}: {message}");
 }

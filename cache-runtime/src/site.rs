@@ -326,6 +326,14 @@ impl Site {
         format!("{}::{inner}", self.module)
     }
 
+    /// What metrics and spans call what it caches: the resource, else the function, with the type of a method.
+    pub(crate) fn resource(&self) -> &str {
+        match self.key {
+            KeyText::Resource(template, _) => template.split(':').next().unwrap_or(template),
+            _ => self.place().split_once(':').map_or(self.name, |(_, inner)| inner),
+        }
+    }
+
     /// The function's name for its cell on a shared backend. Lines move between versions of a program that share one, so the
     /// template tells apart what one place cannot: functions of a macro, for one.
     pub(crate) fn cell_text(&self) -> &str {

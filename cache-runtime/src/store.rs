@@ -359,6 +359,51 @@ pub(crate) struct ServerInfo {
     pub(crate) eviction_policy: String,
 }
 
+/// Whether a server is used: the state of the breaker in front of it.
+///
+/// ```
+/// use cache_runtime::{Breaker, Cache};
+///
+/// let stats = Cache::memory().stats();
+/// assert!(stats.servers.iter().all(|server| server.breaker == Breaker::Closed)); // there is none
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Breaker {
+    /// It is used, or nobody has asked for it yet.
+    #[default]
+    Closed,
+    /// It is being tried: calls wait for it, for a bounded time.
+    HalfOpen,
+    /// It is away, and calls fail at once until it was reached in the background.
+    Open,
+}
+
+/// A server, as this process sees it. See [`CacheStats::servers`](crate::CacheStats::servers).
+///
+/// ```no_run
+/// # async fn example() -> Result<(), cache_runtime::Error> {
+/// use cache_runtime::{Breaker, Cache};
+///
+/// let cache = Cache::builder().url("redis://localhost:6379").build().await?;
+/// for server in cache.stats().servers {
+///     if server.breaker == Breaker::Open {
+///         eprintln!("{} is away: {}", server.name, server.error.unwrap_or_default());
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerState {
+    /// Host and port, path of a socket, or the name that sentinels know it by.
+    pub name: String,
+    /// Whether it is used.
+    pub breaker: Breaker,
+    /// Why it is not, where it is away.
+    pub error: Option<String>,
+}
+
 /// Commands on bytes, shared by processes.
 ///
 /// # Cancel safety
@@ -409,6 +454,11 @@ pub(crate) trait SharedStore: Send + Sync + fmt::Debug {
 
     /// What the servers say about themselves.
     fn info(&self) -> Answer<'_, Result<ServerInfo, Error>>;
+
+    /// Whether each server that is known by now is used. Asks none of them.
+    fn servers(&self) -> Vec<ServerState> {
+        Vec::new()
+    }
 
     /// Lets go of all connections. What is called afterwards fails with `Closed`.
     fn close(&self) -> Answer<'_, ()>;

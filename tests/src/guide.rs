@@ -39,9 +39,25 @@ pages! {
     tenants: "tenants.md";
     http: "http.md";
     statistics: "statistics.md";
+    page: "page.md";
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
+    observability: "observability.md";
+    choosing: "choosing.md";
+    production: "production.md";
+    security: "security.md";
+    troubleshooting: "troubleshooting.md";
+    performance: "performance.md";
+    coming_from: "coming-from/README.md";
+    coming_from_svc_infra: "coming-from/svc-infra.md";
+    coming_from_caching_utilities: "coming-from/caching-utilities.md";
+    coming_from_web_template: "coming-from/web-template.md";
+    coming_from_cache_manager: "coming-from/cache-manager.md";
+    coming_from_cache_kit: "coming-from/cache-kit.md";
+    coming_from_spring: "coming-from/spring.md";
+    coming_from_fusioncache: "coming-from/fusioncache.md";
+    coming_from_cached: "coming-from/cached.md";
 }
 
 #[doc = include_str!("../../README.md")]

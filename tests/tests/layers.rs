@@ -15,6 +15,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
             "clock",
             "timer",
             "report",
+            "meter",
+            "trace",
             "sabotage",
             "duration",
             "secret",

@@ -191,3 +191,56 @@ async fn tables_stay_bounded_under_ever_new_keys() {
         })
         .await;
 }
+
+/// B8 N14: what a page shows of each function: what memory holds of it, what the cache saved, and how long a hit took.
+#[tokio::test]
+async fn each_function_is_listed_with_what_memory_holds_of_it() {
+    let (cache, db) = (Cache::memory(), Source::new());
+    cache
+        .scope(async {
+            for id in [1, 1, 2] {
+                get_user(&db, id).await.unwrap();
+            }
+            for _ in 0..200 {
+                count(&db, 7);
+            }
+            rename(&db, 9, "Ada").await;
+        })
+        .await;
+    let functions = cache.functions();
+    let names: Vec<_> = functions.iter().map(|info| info.function.name()).collect();
+    assert_eq!(names, ["count", "get_user", "rename"], "by path");
+    let of = |name: &str| *functions.iter().find(|info| info.function.name() == name).unwrap();
+    assert_eq!((of("count").entries, of("get_user").entries, of("rename").entries), (1, 3, 0), "one was recached");
+    assert!(of("get_user").bytes > of("count").bytes);
+    assert_eq!(of("get_user").stats, cache.stats().functions[&of("get_user").function.path()]);
+    let stats = of("count").stats;
+    assert_eq!((stats.hits, stats.hit_latency.count), (199, 4), "one in 64, and the first");
+    assert!(stats.hit_latency.p50 > Duration::ZERO && stats.hit_latency.p50 <= stats.hit_latency.p99);
+    assert_eq!(stats.saved, stats.latency.mean * 199);
+    assert!(Cache::memory().functions().is_empty());
+}
+
+/// B8: entries leave memory for one of three reasons, and each is counted as what it is.
+#[tokio::test]
+async fn entries_that_left_are_counted_by_why() {
+    let cache = Cache::for_test();
+    for (key, tag) in [("a", "x"), ("b", "x"), ("c", "y"), ("d", "z")] {
+        cache.set(key, 1_u64).ttl("1m").tags([tag]).await.unwrap();
+    }
+    cache.invalidate("x").await.unwrap();
+    assert_eq!(cache.get::<u64>("a").await.unwrap(), None);
+    cache.delete("c").await.unwrap();
+    let seen = cache.stats().evicted_by;
+    assert_eq!((seen.full, seen.expired, seen.invalidated), (0, 0, 2), "`b` was not looked at");
+    cache.advance(Duration::from_secs(60));
+    assert_eq!(cache.cleanup_expired().await.unwrap(), 2);
+    let seen = cache.stats().evicted_by;
+    assert_eq!((seen.full, seen.expired, seen.invalidated), (0, 1, 3));
+    let full = Cache::builder().ignore_env().max_items(10).build().await.unwrap();
+    for id in 0..100_u64 {
+        full.set(format!("k{id}"), id).await.unwrap();
+    }
+    let stats = full.stats();
+    assert!(stats.evicted_by.full >= 90 && stats.evicted_by.full == stats.evictions, "{stats:?}");
+}

@@ -15,6 +15,7 @@ use crate::engine::shared::{Bytes, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::hybrid::L1;
 use crate::memory::{Bounds, Engine};
+use crate::meter;
 use crate::policy::Buckets;
 use crate::report;
 use crate::store::SharedStore;
@@ -68,8 +69,16 @@ pub struct Builder {
     file: CacheConfig,
     ignore_env: bool,
     hybrid: Option<bool>,
+    more: InCode,
+}
+
+/// What can be said in code only.
+#[derive(Clone, Default)]
+struct InCode {
     weigher: Option<Weigher>,
     clock: Option<Clock>,
+    metrics_prefix: Option<String>,
+    trace_keys: bool,
 }
 
 impl std::fmt::Debug for Builder {
@@ -211,13 +220,45 @@ impl Builder {
     /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
     /// ```
     pub fn weigher(mut self, weigher: impl Fn(&str, &dyn Any) -> u64 + Send + Sync + 'static) -> Self {
-        self.weigher = Some(Arc::new(weigher));
+        self.more.weigher = Some(Arc::new(weigher));
+        self
+    }
+
+    /// What the names of metrics begin with. Default `cache`: `cache_hits_total` and so on. For programs that have metrics of
+    /// these names already, or several caches that are to be told apart: what caches of one prefix count adds up.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use cache_runtime::{Cache, ErrorKind};
+    ///
+    /// Cache::builder().metrics_prefix("shop_cache").build().await?; // shop_cache_hits_total
+    /// let error = Cache::builder().metrics_prefix("shop-cache").build().await.unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Config);
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.more.metrics_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Whether spans and events say which key they are about (`key_text`). Default false: they have its template and a hash, which
+    /// tells whether two are the same. Keys are made of arguments, and may say more of people than a log should.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let cache = cache_runtime::Cache::builder().trace_keys(cfg!(debug_assertions)).build().await?;
+    /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
+    /// ```
+    #[cfg(feature = "tracing")]
+    pub fn trace_keys(mut self, says: bool) -> Self {
+        self.more.trace_keys = says;
         self
     }
 
     #[cfg(feature = "testing")]
     pub(crate) fn clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
+        self.more.clock = Some(clock);
         self
     }
 
@@ -267,7 +308,7 @@ impl Builder {
             }
             (_, backend) => resolved.backend = backend,
         }
-        Cache::open(resolved, self.weigher, self.clock)
+        Cache::open(resolved, self.more)
     }
 }
 
@@ -334,10 +375,15 @@ impl Cache {
     }
 
     pub(crate) fn build_now(config: &CacheConfig) -> Result<Self, Error> {
-        Self::open(config.clone().resolve()?, None, None)
+        Self::open(config.clone().resolve()?, InCode::default())
     }
 
-    fn open(resolved: Resolved, weigher: Option<Weigher>, clock: Option<Clock>) -> Result<Self, Error> {
+    fn open(resolved: Resolved, more: InCode) -> Result<Self, Error> {
+        if let Some(prefix) = more.metrics_prefix.as_ref().filter(|prefix| !is_metric_name(prefix)) {
+            let what =
+                format!("metrics_prefix: `{prefix}` is no name of a metric: letters, digits and `_`, no digit first");
+            return Err(Error::new(ErrorKind::Config, what));
+        }
         let store = if resolved.enabled { store(&resolved)? } else { None };
         let ping = matches!(resolved.backend, Backend::Hybrid(_)).then_some(resolved.l1_ping);
         let lease = resolved.l1_lease;
@@ -350,8 +396,13 @@ impl Cache {
             enabled: resolved.enabled,
             stats: resolved.stats,
             enforce_tenant: resolved.enforce_tenant_isolation,
-            weigher,
-            clock: clock.unwrap_or_else(Clock::machine),
+            weigher: more.weigher,
+            clock: more.clock.unwrap_or_else(Clock::machine),
+            says_keys: more.trace_keys,
+            meter: meter::Scope::new(
+                more.metrics_prefix.as_deref().unwrap_or(meter::PREFIX),
+                &format!("{}:{}", resolved.prefix, resolved.version),
+            ),
         };
         let bytes = Bytes {
             codec: resolved.codec,
@@ -360,13 +411,18 @@ impl Cache {
             keys: resolved.keyring()?,
         };
         let share = |settings: &Settings, background: &Arc<Background>, cells: &Arc<Cells>| {
-            let namespace = settings.namespace.as_deref();
             let l1 = ping.map(|ping| (L1::new(Arc::clone(cells), lease), ping));
             let background = Arc::clone(background);
-            store.map(|store| Shared::new(store, l1, lease, background, &settings.prefix, namespace, bytes))
+            store.map(|store| Shared::new(store, l1, lease, background, settings, bytes))
         };
         Ok(Self { core: Core::new(settings, share)? })
     }
+}
+
+/// Whether a name may begin with this in Prometheus' text.
+fn is_metric_name(prefix: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    prefix.bytes().next().is_some_and(is_letter) && prefix.bytes().all(|byte| is_letter(byte) || byte.is_ascii_digit())
 }
 
 /// The backend that other processes share, if there is one. Nothing is connected yet.

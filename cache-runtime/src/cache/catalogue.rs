@@ -71,7 +71,7 @@ pub struct Catalogue {
 /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Function(&'static Site);
+pub struct Function(pub(super) &'static Site);
 
 impl Function {
     /// Its name.

@@ -3,8 +3,10 @@
 use super::keys::Keys;
 use super::{Cache, collect, some_text};
 use crate::engine::sink::IntoTags;
+use crate::engine::timed::Timed;
 use crate::error::Error;
 use crate::key::{Key, Pattern};
+use crate::meter::Operation;
 
 impl Cache {
     /// The keys that match a glob (`*`, `?`, `[abc]`, `\x`), in no order: those of the current tenant, or of none.
@@ -48,6 +50,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn delete_match(&self, pattern: impl AsRef<str>) -> Result<u64, Error> {
         let (call, pattern) = (self.call(), Pattern::glob(pattern.as_ref()));
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         // Memoized values are in this process in any case.
         let here = call.delete_match(&pattern)?;
         match call.direct_shared()? {
@@ -99,6 +102,7 @@ impl Cache {
     /// this process does not read from it, and other processes may read what is covered.
     pub async fn invalidate<M>(&self, tags: impl IntoTags<M>) -> Result<(), Error> {
         let (call, tags) = (self.call(), collect(tags)?);
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         call.invalidate_tags(&tags)?;
         match call.direct_shared()? {
             Some(direct) => direct.invalidate_tags(&tags).await,
@@ -139,6 +143,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn invalidate_keys(&self, keys: impl IntoIterator<Item = impl Into<Key>>) -> Result<u64, Error> {
         let call = self.call();
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         let keys: Vec<_> = keys.into_iter().map(|key| call.direct_key(key)).collect::<Result<_, _>>()?;
         match call.direct_shared()? {
             Some(direct) => direct.delete(&keys).await,
@@ -181,6 +186,7 @@ impl Cache {
         let namespace = namespace.as_ref();
         some_text("namespace", namespace)?;
         let call = self.call();
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         call.invalidate_namespace(namespace)?;
         match call.direct_shared()? {
             Some(direct) => direct.invalidate_namespace(namespace).await,
@@ -205,6 +211,7 @@ impl Cache {
     /// The cache cannot be used.
     pub async fn clear(&self) -> Result<(), Error> {
         let call = self.call();
+        let _timed = Timed::start(&call, Operation::Invalidate, None);
         call.clear_all()?;
         match call.direct_shared()? {
             Some(direct) => direct.clear_all().await,

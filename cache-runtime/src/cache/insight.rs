@@ -1,7 +1,6 @@
 //! What a cache says about itself: entries, numbers, health; and its end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use super::Cache;
@@ -10,7 +9,8 @@ use crate::engine::direct::{self, DIRECT};
 use crate::engine::shared::write::undelivered;
 use crate::error::Error;
 use crate::key::Key;
-use crate::stats::{DegradedBy, FunctionStats};
+use crate::stats::{DegradedBy, EvictedBy, FunctionStats};
+use crate::store::ServerState;
 
 impl Cache {
     /// What is known of one entry; `None` where it is not there.
@@ -74,6 +74,8 @@ impl Cache {
         let mut recached = 0;
         let mut recache_failures = 0;
         let mut functions = BTreeMap::new();
+        let mut direct = FunctionStats::default();
+        let l1 = self.core.shared.as_ref().and_then(|shared| shared.l1.as_ref());
         for function in self.core.functions() {
             let stats = function.counters.snapshot();
             total.hits += stats.hits;
@@ -95,7 +97,10 @@ impl Cache {
             invalidations += function.counters.invalidations.get();
             recached += function.counters.recached.get();
             recache_failures += function.counters.recache_failures.get();
-            if !std::ptr::eq(function.site, &raw const DIRECT) {
+            total.saved += stats.saved;
+            if std::ptr::eq(function.site, &raw const DIRECT) {
+                direct = stats;
+            } else {
                 functions.insert(function.site.path(), stats);
             }
         }
@@ -120,7 +125,8 @@ impl Cache {
             invalidations,
             recached,
             recache_failures,
-            evictions: self.core.evictions.load(Ordering::Relaxed),
+            evictions: self.core.evictions.full.get(),
+            evicted_by: self.core.evictions.get(),
             oldest: holdings.oldest.map(|at| clock.wall(at)),
             newest: holdings.newest.map(|at| clock.wall(at)),
             tags: self.core.cells.len() as u64,
@@ -129,7 +135,11 @@ impl Cache {
             undelivered: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.len() as u64),
             undelivered_total: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.total()),
             background: self.core.background.len() as u64,
-            copies_served: self.core.shared.as_ref().and_then(|shared| Some(shared.l1.as_ref()?.serves(alive_now()))),
+            copies_served: l1.map(|l1| l1.serves(alive_now())),
+            copies_lease: l1.map(|l1| l1.lease_left(alive_now())),
+            servers: self.core.shared.as_ref().map(|shared| shared.store.servers()).unwrap_or_default(),
+            saved: total.saved,
+            direct,
             functions,
         }
     }
@@ -154,11 +164,7 @@ impl Cache {
             None => None,
         };
         Ok(Info {
-            backend: match &self.core.shared {
-                None => "memory",
-                Some(shared) if shared.l1.is_some() => "hybrid",
-                Some(_) => "redis",
-            },
+            backend: self.backend(),
             server,
             engine: settings.engine,
             prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
@@ -167,6 +173,15 @@ impl Cache {
             enabled: settings.enabled,
             uptime: Duration::from_nanos(self.core.now().saturating_sub(self.core.started)),
         })
+    }
+
+    /// What kind of backend it has, in a word.
+    pub(crate) fn backend(&self) -> &'static str {
+        match &self.core.shared {
+            None => "memory",
+            Some(shared) if shared.l1.is_some() => "hybrid",
+            Some(_) => "redis",
+        }
     }
 
     /// Whether the backend answers.
@@ -305,6 +320,8 @@ pub struct CacheStats {
     pub recache_failures: u64,
     /// Entries that left memory because it was full.
     pub evictions: u64,
+    /// Entries that left memory, by why; `full` is `evictions`.
+    pub evicted_by: EvictedBy,
     /// When the oldest entry in memory was stored.
     pub oldest: Option<SystemTime>,
     /// When the newest entry in memory was stored.
@@ -325,6 +342,14 @@ pub struct CacheStats {
     /// Whether copies in memory of what is on servers may be served at the moment; `None` where the cache is not hybrid.
     /// `Some(false)` for long: a server is away, or does not tell what changes.
     pub copies_served: Option<bool>,
+    /// For how much longer they may be if no server is heard of; zero: they may not. `None` as above.
+    pub copies_lease: Option<Duration>,
+    /// The servers of a shared backend, as far as they are known by now, and whether they are used.
+    pub servers: Vec<ServerState>,
+    /// How much longer the sources would have worked without the cache, about. See [`FunctionStats::saved`].
+    pub saved: Duration,
+    /// What direct calls (`get`, `get_many`, ..) came to.
+    pub direct: FunctionStats,
     /// Each annotated function that used this cache, by path.
     pub functions: BTreeMap<String, FunctionStats>,
 }

@@ -9,6 +9,7 @@ pub(crate) mod handle;
 pub(crate) mod insight;
 pub(crate) mod keys;
 pub(crate) mod operation;
+pub(crate) mod overview;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
 pub(crate) mod warm;

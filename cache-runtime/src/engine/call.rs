@@ -6,8 +6,10 @@ use super::core::{Core, Function, Hurdles};
 use super::sink::Early;
 use crate::error::{Error, ErrorKind};
 use crate::key::{Key, KeyWriter};
+use crate::meter;
 use crate::report;
 use crate::site::Site;
+use crate::stats::NO_CACHE;
 use crate::tenant::Tenant;
 
 /// A cache for the length of a call.
@@ -156,6 +158,8 @@ impl<'c> Call<'c> {
             Some(function) => function.counters.degraded.count(self.failure().map(|error| error.kind())),
             None => {
                 self.site.past.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let meter = meter::Scope::unbuilt().function(self.site.resource());
+                meter.counter(meter::name::DEGRADED, Some(NO_CACHE)).add(1);
             }
         }
         if let Some((refusal, cause)) = self.refusal.and_then(|refusal| Some((refusal, refusal.cause()?))) {

@@ -17,10 +17,11 @@ use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
 use crate::key::{KeyWriter, Prefix};
 use crate::memory::{Bounds, Engine, Evictions, Map, Removed, Store};
+use crate::meter;
 use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::site::Site;
-use crate::stats::Counters;
+use crate::stats::{Counters, Departures};
 use crate::tags::Cells;
 use crate::tenant::Tenant;
 
@@ -41,6 +42,10 @@ pub(crate) struct Settings {
     pub(crate) enforce_tenant: bool,
     pub(crate) weigher: Option<Weigher>,
     pub(crate) clock: Clock,
+    /// Who is told what is counted.
+    pub(crate) meter: meter::Scope,
+    /// Whether spans may say which key they are about.
+    pub(crate) says_keys: bool,
 }
 
 impl fmt::Debug for Settings {
@@ -121,7 +126,7 @@ impl Core {
         let background = Arc::new(Background::default());
         let cells = Arc::new(Cells::new());
         let shared = share(&settings, &background, &cells);
-        let evictions = Arc::new(AtomicU64::new(0));
+        let evictions = Arc::new(Departures::new(&settings.meter));
         let store = Store::new(settings.engine, settings.bounds, settings.prefix.len(), &evictions)?;
         Ok(Arc::new(Self {
             store,
@@ -164,7 +169,7 @@ impl Core {
     /// What this cache knows of `site`.
     #[inline]
     pub(crate) fn function(&self, site: &'static Site) -> &Function {
-        self.functions.get(site, self.settings.stats)
+        self.functions.get(site, &self.settings)
     }
 
     /// All functions that used this cache.
@@ -212,9 +217,15 @@ impl Core {
     /// Drops the entry of a physical key and closes its flight and tickets. Returns whether there was one: a copy is none.
     pub(crate) fn drop_key(&self, physical: &[u8]) -> bool {
         let now = self.now();
-        self.change_key(physical, || self.remove_everywhere(physical))
-            .iter()
-            .any(|record| record.is_valid(now) && !record.is_copy)
+        let removed = self.change_key(physical, || self.remove_everywhere(physical));
+        self.evictions.invalidated.add(removed.len() as u64);
+        removed.iter().any(|record| record.is_valid(now) && !record.is_copy)
+    }
+
+    /// Counts a record that left memory since it was of no use any more.
+    pub(crate) fn departed(&self, record: &Record) {
+        let why = if record.cells.is_live() { &self.evictions.expired } else { &self.evictions.invalidated };
+        why.increment();
     }
 
     /// Removes a key from every store. Call it under the key's lock.
@@ -329,6 +340,7 @@ impl Core {
         let now = self.now();
         let mut removed = Vec::new();
         self.each_store(|map| removed.extend(map.sweep(&mut |_, record| record.is_dead(now))));
+        removed.iter().for_each(|record| self.departed(record));
         let swept = removed.len() as u64;
         // Their cells are free only once they are gone.
         drop(removed);
@@ -393,13 +405,13 @@ impl Default for Functions {
 
 impl Functions {
     #[inline]
-    fn get(&self, site: &'static Site, stats: bool) -> &Function {
+    fn get(&self, site: &'static Site, settings: &Settings) -> &Function {
         let index = site.index().min(CHUNK * CHUNKS - 1);
         let chunk = self.chunks[index / CHUNK].get_or_init(|| (0..CHUNK).map(|_| OnceLock::new()).collect());
         chunk[index % CHUNK].get_or_init(|| Function {
             site,
-            counters: Counters::default(),
-            stats,
+            counters: Counters::new(settings.meter.function(site.resource())),
+            stats: settings.stats,
             store: OnceLock::new(),
         })
     }

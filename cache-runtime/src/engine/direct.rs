@@ -1,6 +1,7 @@
 //! Direct access by key: what `Cache`'s own methods do. Everything that changes one key does it under the key's lock, so
 //! that it is atomic against fills, invalidations and other direct calls.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -320,6 +321,22 @@ pub(crate) struct Holdings {
     pub(crate) bytes: u64,
     pub(crate) oldest: Option<u64>,
     pub(crate) newest: Option<u64>,
+}
+
+/// Valid entries in memory, and their bytes, by the index of the function whose they are.
+pub(crate) fn holdings_by_function(core: &Core) -> HashMap<usize, (u64, u64)> {
+    let now = core.now();
+    let mut by_function: HashMap<usize, (u64, u64)> = HashMap::new();
+    core.each_store(|map| {
+        map.for_each(&mut |_, record| {
+            if record.is_valid(now) {
+                let (entries, bytes) = by_function.entry(record.owner).or_default();
+                *entries += 1;
+                *bytes += record.bytes;
+            }
+        });
+    });
+    by_function
 }
 
 pub(crate) fn holdings(core: &Core) -> Holdings {

@@ -11,14 +11,17 @@ use super::core::{Core, Function};
 use super::shared::fill::{self, Ending};
 use super::shared::{Grant, renewing};
 use super::sink::{Early, Tags, Texts};
+use super::timed::Timed;
 use crate::cell::CellSet;
 use crate::clock::{Nanos, after};
 use crate::flight::{self, Base, Landing, Lead, Snapshot};
 use crate::key::KeyWriter;
 use crate::memory::Removed;
+use crate::meter::Operation;
 use crate::policy::{Ages, IntoTtl, Lifetime};
 use crate::record::{Record, Stored};
 use crate::shape::{Cached, Split, ages_of};
+use crate::site::SiteKind;
 use crate::tags::Watch;
 
 /// The right to run the body, and to store what it returns unless something it depends on is invalidated meanwhile.
@@ -139,9 +142,10 @@ impl<'a, S: Cached> Load<'a, S> {
     /// Runs the body in place.
     pub async fn run(mut self, body: impl Future<Output = S::Ret>) -> Done<'a, S> {
         self.depart();
-        let stopwatch = Stopwatch::start(self.call);
+        let stopwatch = Stopwatch::start(self.call, self.lead.as_ref().map(Lead::key));
         let ret = match &self.lead {
             Some(lead) => {
+                let body = stopwatch.timed.run(body);
                 let leading = flight::leading(Arc::new([Arc::clone(lead.flight())]), body);
                 match &self.share {
                     None => leading.await,
@@ -151,7 +155,7 @@ impl<'a, S: Cached> Load<'a, S> {
                     }
                 }
             }
-            None => body.await,
+            None => stopwatch.timed.run(body).await,
         };
         let cost = stopwatch.stop();
         #[cfg(feature = "sabotage")]
@@ -164,11 +168,11 @@ impl<'a, S: Cached> Load<'a, S> {
     /// Runs a synchronous body.
     pub fn run_blocking(mut self, body: impl FnOnce() -> S::Ret) -> Done<'a, S> {
         self.depart();
-        let stopwatch = Stopwatch::start(self.call);
-        let ret = match &self.lead {
+        let stopwatch = Stopwatch::start(self.call, self.lead.as_ref().map(Lead::key));
+        let ret = stopwatch.timed.run_blocking(|| match &self.lead {
             Some(lead) => flight::leading_blocking(lead.flight(), body),
             None => body(),
-        };
+        });
         let cost = stopwatch.stop();
         Done::new(self, ret, cost)
     }
@@ -193,20 +197,22 @@ pub(crate) fn lifetime(call: &Call<'_>, ttl: impl IntoTtl) -> Lifetime {
 /// Measures a body, and counts one that does not come to its end.
 pub(crate) struct Stopwatch<'a> {
     function: Option<&'a Function>,
-    started: Nanos,
+    pub(crate) timed: Timed,
 }
 
 impl<'a> Stopwatch<'a> {
-    pub(crate) fn start(call: &'a Call<'a>) -> Self {
+    /// `key`: whose value the body is to give, where it is one.
+    pub(crate) fn start(call: &'a Call<'a>, key: Option<&[u8]>) -> Self {
         let function = call.function();
         if let Some(function) = function {
             function.tally().inspect(|counters| counters.loads.increment());
         }
-        Self { function, started: crate::clock::alive_now() }
+        let operation = if call.site.kind == SiteKind::Write { Operation::Write } else { Operation::Load };
+        Self { function, timed: Timed::start(call, operation, key) }
     }
 
     pub(crate) fn stop(mut self) -> Nanos {
-        let cost = crate::clock::alive_now().saturating_sub(self.started);
+        let cost = self.timed.so_far();
         if let Some(function) = self.function.take() {
             function.tally().inspect(|counters| counters.latency.record(cost));
         }
@@ -217,7 +223,7 @@ impl<'a> Stopwatch<'a> {
 impl Drop for Stopwatch<'_> {
     fn drop(&mut self) {
         if let Some(function) = self.function {
-            function.counters.panics.increment();
+            function.counters.abandoned.increment();
         }
     }
 }
@@ -363,7 +369,10 @@ impl<'a, S: Cached> Done<'a, S> {
             cost: self.cost,
             template: self.template,
             wanted: self.plan.store && (value.is_ok() || options.ttl_err.is_some()),
-            ages: match value { Ok(Some(value)) => (self.shape.handling().ages)(value), _ => None },
+            ages: match value {
+                Ok(Some(value)) => (self.shape.handling().ages)(value),
+                _ => None,
+            },
             late: std::mem::take(&mut self.plan.late),
             handling: self.shape.handling(),
             errors: self.shape.errors(),
@@ -485,6 +494,7 @@ pub(crate) fn record(
     let window = if matches!(stored, Stored::Err(_)) { Duration::ZERO } else { options.ages.window() };
     let mut record = Record::new(physical, stored, template, now, expires, cells);
     record.window = after(0, window);
+    record.owner = call.site.index();
     record.cost = cost;
     record.life = asked;
     record.bytes = bytes;

@@ -33,4 +33,5 @@ pub(crate) mod recache;
 pub(crate) mod shared;
 pub(crate) mod sink;
 pub(crate) mod targets;
+pub(crate) mod timed;
 pub(crate) mod write;

@@ -283,8 +283,9 @@ impl Call<'_> {
             }
         })?;
         if let Some(counters) = tally {
-            counters.hits.increment();
+            counters.hit(|| core.settings.clock.alive(now));
         }
+        self.say_hit(key.as_bytes());
         Some(ret)
     }
 
@@ -489,20 +490,20 @@ impl<S: Cached> Sight<'_, S> {
 
     /// The look that the front could not answer.
     #[inline(never)]
-    fn look(&self, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
+    fn look(&self, core: &Core, store: &Store, used: impl Fn(&Record, Nanos)) -> Option<S::Ret> {
         match store.read(self.hash, self.key, |record| self.see(record, &used))? {
             Seen::Value(value) => Some(self.shape.some(value)),
             Seen::Else(record) => self.shape.lend(&record.value),
-            Seen::Dead(record) => self.bury(store, &record),
+            Seen::Dead(record) => self.bury(core, store, &record),
             Seen::Other => None,
         }
     }
 
     /// Removes what will be of no use any more. No lock is held.
     #[cold]
-    fn bury(&self, store: &Store, record: &Arc<Record>) -> Option<S::Ret> {
-        if record.is_dead(self.now) {
-            store.map().remove_same(self.key, record);
+    fn bury(&self, core: &Core, store: &Store, record: &Arc<Record>) -> Option<S::Ret> {
+        if record.is_dead(self.now) && store.map().remove_same(self.key, record) {
+            core.departed(record);
         }
         None
     }
@@ -522,12 +523,12 @@ pub(crate) fn look<S: Cached>(
     let store = core.store_of(function);
     let (template, key) = (key.template(), key.as_bytes());
     let sight = Sight { template, shape, epoch: core.cells.epoch(), now, key, hash: store.hash(key) };
-    let Some(held) = store.front(sight.hash, key) else { return sight.look(store, used) };
-    let Some(record) = held.record() else { return sight.look(store, used) };
+    let Some(held) = store.front(sight.hash, key) else { return sight.look(core, store, used) };
+    let Some(record) = held.record() else { return sight.look(core, store, used) };
     // No lock is held: the value is cloned where it is, while the front's guard keeps it.
     match sight.sight(record, used) {
         Sighted::Live => shape.lend(&record.value),
-        Sighted::Dead => sight.bury(store, record),
+        Sighted::Dead => sight.bury(core, store, record),
         Sighted::Other => None,
     }
 }

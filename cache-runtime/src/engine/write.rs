@@ -15,8 +15,10 @@ use super::shared::Shared;
 use super::shared::fence::{Fence, Lowered};
 use super::shared::write::SharedClaims;
 use super::targets::{Claims, Targets, WriteSink};
+use super::timed::Timed;
 use crate::cell::Cell;
 use crate::error::Error;
+use crate::meter::Operation;
 use crate::outbox::Invalidation;
 use crate::shape::{Kept, Returned};
 use crate::tags::Watch;
@@ -182,7 +184,7 @@ impl<'c, S: Returned> Write<'c, S> {
         if self.guard.call.core().is_none() {
             self.guard.call.degraded();
         }
-        let stopwatch = Stopwatch::start(self.guard.call);
+        let stopwatch = Stopwatch::start(self.guard.call, None);
         self.guard.armed = true;
         let ret = match &self.guard.fence {
             Some(fence) => fence.renewing(body).await,
@@ -229,6 +231,7 @@ impl<'c, S: Returned> Written<'c, S> {
     /// unless the shared backend could not be told. What it could not be told is kept, and this process does not believe the
     /// backend before it was.
     pub async fn invalidate(self) -> Invalidated<'c, S> {
+        let _timed = self.timed();
         self.settle(|_, _, _, _| {}).deliver().await.0
     }
 
@@ -239,8 +242,14 @@ impl<'c, S: Returned> Written<'c, S> {
     /// The cache cannot be used. The body has run, and its result is dropped for the error.
     pub async fn invalidate_or_fail(self) -> Result<Invalidated<'c, S>, Error> {
         self.told()?;
+        let _timed = self.timed();
         let (done, told) = self.settle(|_, _, _, _| {}).deliver().await;
         told.map(|()| done)
+    }
+
+    /// What follows is the invalidation.
+    fn timed(&self) -> Option<Timed> {
+        self.succeeded.then(|| Timed::start(self.write.guard.call, Operation::Invalidate, None))
     }
 
     fn told(&self) -> Result<(), Error> {
@@ -339,6 +348,7 @@ where
 {
     /// [`invalidate`](Self::invalidate), and the result becomes the entries that were put. An absent value drops them.
     pub async fn invalidate_and_put(self) -> Invalidated<'c, S> {
+        let _timed = self.timed();
         self.settle_and_put().deliver_and_put().await.0
     }
 
@@ -349,6 +359,7 @@ where
     /// As [`invalidate_or_fail`](Self::invalidate_or_fail).
     pub async fn invalidate_and_put_or_fail(self) -> Result<Invalidated<'c, S>, Error> {
         self.told()?;
+        let _timed = self.timed();
         let (done, told) = self.settle_and_put().deliver_and_put().await;
         told.map(|()| done)
     }
@@ -390,7 +401,8 @@ impl<'c, S: Returned> Invalidated<'c, S> {
         let call = (self.succeeded && self.call.core().is_some()).then_some(self.call);
         async move {
             let Some(call) = call else { return };
-            let report = recache::run(limit, chain).await;
+            let timed = Timed::start(call, Operation::Recache, None);
+            let report = timed.run(recache::run(limit, chain)).await;
             count(call, &report);
         }
     }
@@ -402,8 +414,9 @@ impl<'c, S: Returned> Invalidated<'c, S> {
             return;
         }
         let owned = self.call.to_owned_call();
+        let timed = Timed::follow(self.call, Operation::Recache, None);
         let started = core.background.spawn(async move {
-            let report = work.await;
+            let report = timed.run(work).await;
             count(&owned, &report);
         });
         if !started {

@@ -197,7 +197,9 @@ impl Kept {
     pub(super) fn satisfies(&self, wants: &Directives, now_ms: u64) -> bool {
         let age = self.age_ms(now_ms) / 1000;
         let left = self.life_ms.saturating_sub(self.age_ms(now_ms)) / 1000;
-        !wants.no_cache && wants.max_age.is_none_or(|most| age <= most) && wants.min_fresh.is_none_or(|least| left >= least)
+        !wants.no_cache
+            && wants.max_age.is_none_or(|most| age <= most)
+            && wants.min_fresh.is_none_or(|least| left >= least)
     }
 
     pub(super) fn made_ms(&self) -> u64 {

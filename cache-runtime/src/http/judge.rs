@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, DATE, EXPIRES, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_RANGE, CONTENT_TYPE, DATE, EXPIRES, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
@@ -121,7 +121,8 @@ fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 /// Whether its body says that it goes on and on.
 fn is_endless(headers: &HeaderMap) -> bool {
     let says = |name: &HeaderName, starts: &[&str]| {
-        let begins = |value: &str, start: &str| value.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
+        let begins =
+            |value: &str, start: &str| value.get(..start.len()).is_some_and(|it| it.eq_ignore_ascii_case(start));
         let mut values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         values.any(|value| starts.iter().any(|start| begins(value, start)))
     };
@@ -248,11 +249,8 @@ mod tests {
 
     #[test]
     fn what_must_be_revalidated_is_never_served_old() {
-        let defaults = Defaults {
-            stale: Duration::from_secs(9),
-            stale_if_error: Duration::from_secs(8),
-            ..Defaults::default()
-        };
+        let defaults =
+            Defaults { stale: Duration::from_secs(9), stale_if_error: Duration::from_secs(8), ..Defaults::default() };
         let windows = |control: &'static str| {
             let headers = headers(&[("cache-control", control)]);
             let terms = judge(StatusCode::OK, &headers, None, &defaults, NOW).expect("kept");

@@ -11,10 +11,13 @@
 //! | `status` | `Cache-Status` |
 //! | `extension` | what handlers say beside the headers |
 //! | `lifecycle` | [`lifecycle`]: the cache at the start and at the end of a service |
+//! | `admin` | the live page |
 //! | `tenant` | [`TenantLayer`] and [`ScopeLayer`]: in which context a request runs |
 //!
 //! Nothing here decides who loads, who waits, or what is still valid: that is the engine's.
 
+#[cfg(feature = "axum")]
+pub mod admin;
 mod body;
 mod directive;
 mod entry;

@@ -178,7 +178,8 @@ pub(super) fn uri(parts: &Parts) -> &Uri {
 fn target(rules: &Rules, parts: &Parts) -> (Box<str>, Box<str>, Option<Box<str>>) {
     let uri = uri(parts);
     // A handler may look at either.
-    let mut hosts: Vec<String> = parts.uri.authority().map(|host| host.as_str().to_ascii_lowercase()).into_iter().collect();
+    let mut hosts: Vec<String> =
+        parts.uri.authority().map(|host| host.as_str().to_ascii_lowercase()).into_iter().collect();
     for host in parts.headers.get_all(HOST) {
         let host = String::from_utf8_lossy(host.as_bytes()).to_ascii_lowercase();
         if !hosts.contains(&host) {

@@ -229,7 +229,7 @@ impl Visit<'_> {
 
     fn count_hit(&self) {
         if let Some(counters) = self.call.function().and_then(|function| function.tally()) {
-            counters.hits.increment();
+            counters.late_hit();
         }
     }
 

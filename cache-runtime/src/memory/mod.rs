@@ -14,12 +14,12 @@ mod quick;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::front::Front;
 pub(crate) use self::front::{Held, KeyHash};
 use crate::error::{Error, ErrorKind};
 use crate::record::Record;
+use crate::stats::Departures;
 
 /// Which map keeps entries in memory.
 ///
@@ -200,8 +200,8 @@ pub(crate) struct Store {
     map: Kind,
 }
 
-/// Entries that left because the store was full.
-pub(crate) type Evictions = Arc<AtomicU64>;
+/// Entries that left; stores count those that had to since they were full.
+pub(crate) type Evictions = Arc<Departures>;
 
 impl Store {
     /// All keys begin with the same `common` bytes.
@@ -274,7 +274,7 @@ impl fmt::Debug for Store {
 }
 
 pub(crate) fn count(evictions: &Evictions, how_many: usize) {
-    evictions.fetch_add(how_many as u64, Ordering::Relaxed);
+    evictions.full.add(how_many as u64);
 }
 
 #[cfg(all(test, not(feature = "shuttle")))]

@@ -4,6 +4,9 @@
 mod classify;
 mod evidence;
 
+use crate::engine::timed::Timed;
+use crate::meter::Operation;
+
 pub use inventory;
 
 pub use crate::cache::Cache;
@@ -87,6 +90,7 @@ impl<'c> At<'c> {
     ///
     /// The cache cannot be used.
     pub async fn invalidate(&self, key: &KeyWriter) -> Result<(), Error> {
+        let _timed = Timed::start(self, Operation::Invalidate, Some(key.as_bytes()));
         match self.direct_shared()? {
             Some(direct) => direct.invalidate_keys(std::slice::from_ref(key)).await,
             None => self.invalidate_now(key),
@@ -133,6 +137,7 @@ impl<'c> At<'c> {
     ///
     /// The cache cannot be used.
     pub async fn clear(&self) -> Result<(), Error> {
+        let _timed = Timed::start(self, Operation::Invalidate, None);
         match self.direct_shared()? {
             Some(direct) => direct.clear_function().await,
             None => self.clear_function(),

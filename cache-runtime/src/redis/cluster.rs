@@ -24,7 +24,7 @@ use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
 use crate::server::Endpoint;
 use crate::slot::{self, SLOTS};
-use crate::store::{Name, Op, Reply, Watcher};
+use crate::store::{Name, Op, Reply, ServerState, Watcher};
 use crate::timer::within;
 
 /// How often a job follows a redirection.
@@ -130,6 +130,14 @@ impl Cluster {
         let mut members: Vec<_> = map.owners().into_values().collect();
         members.sort_by_key(|member| member.number);
         Ok(members)
+    }
+
+    /// How each server is doing that has slots, as far as is known.
+    pub(super) fn states(&self) -> Vec<ServerState> {
+        let map = self.map.read().clone();
+        let mut owners: Vec<_> = map.owners().into_values().collect();
+        owners.sort_by_key(|member| member.number);
+        owners.iter().map(|member| member.node.state()).collect()
     }
 
     /// The server that has the slot of a name.

@@ -65,7 +65,9 @@ use self::op::Job;
 use self::watch::Watching;
 use crate::error::{Error, ErrorKind};
 use crate::server::{Server, TlsFiles, Topology};
-use crate::store::{Answer, Cursor, Found, Listener, Name, Names, Op, Page, Reply, ServerInfo, SharedStore, Watcher};
+use crate::store::{
+    Answer, Cursor, Found, Listener, Name, Names, Op, Page, Reply, ServerInfo, ServerState, SharedStore, Watcher,
+};
 
 /// Names that one step of a scan looks at.
 const SCANNED: u32 = 500;
@@ -348,6 +350,14 @@ impl SharedStore for Redis {
             }
             Ok(all)
         })
+    }
+
+    fn servers(&self) -> Vec<ServerState> {
+        match &self.layout {
+            Layout::One(node) => vec![node.state()],
+            #[cfg(feature = "redis-cluster")]
+            Layout::Cluster(cluster) => cluster.states(),
+        }
     }
 
     fn close(&self) -> Answer<'_, ()> {

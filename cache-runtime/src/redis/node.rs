@@ -22,7 +22,7 @@ use super::wake::{Ear, Wakes};
 use super::watch::{Watch, Watching};
 use crate::clock::{Nanos, after, alive_now};
 use crate::error::{Error, ErrorKind};
-use crate::store::{Found, Name, Names, Reply};
+use crate::store::{Breaker, Found, Name, Names, Reply, ServerState};
 use crate::timer::within;
 
 /// Batches on their way to one server.
@@ -434,6 +434,22 @@ impl Node {
             link.kill();
             self.wakes.lost(link.id);
         }
+    }
+
+    /// How it is doing, for people.
+    pub(super) fn state(&self) -> ServerState {
+        let mut error = None;
+        let breaker = match &*self.phase.borrow() {
+            Phase::Up(links) if !links.data.iter().any(|link| link.is_alive()) => Breaker::HalfOpen,
+            Phase::Idle | Phase::Up(_) => Breaker::Closed,
+            Phase::Connecting => Breaker::HalfOpen,
+            Phase::Down(why) => {
+                error = Some(why.to_string());
+                Breaker::Open
+            }
+            Phase::Closed => Breaker::Open,
+        };
+        ServerState { name: self.name(), breaker, error }
     }
 
     /// Whether it can be used at the moment, as far as is known.

@@ -45,7 +45,11 @@ impl Slow {
         Self { cache, calls, gate, server: Arc::new(Server::start(app).await) }
     }
 
-    fn ask(&self, path: &'static str, headers: &'static [(&'static str, &'static str)]) -> tokio::task::JoinHandle<Reply> {
+    fn ask(
+        &self,
+        path: &'static str,
+        headers: &'static [(&'static str, &'static str)],
+    ) -> tokio::task::JoinHandle<Reply> {
         let server = Arc::clone(&self.server);
         tokio::spawn(async move { server.get_with(path, headers).await })
     }
@@ -113,7 +117,9 @@ async fn a_crowd_never_shares_what_is_for_one_caller() {
 async fn a_crowd_does_not_share_a_failure() {
     let it = Slow::new(
         |layer| layer,
-        |n, _| if n == 1 { StatusCode::INTERNAL_SERVER_ERROR.into_response() } else { format!("call {n}").into_response() },
+        |n, _| {
+            if n == 1 { StatusCode::INTERNAL_SERVER_ERROR.into_response() } else { format!("call {n}").into_response() }
+        },
     )
     .await;
     let asked: Vec<_> = (0..10).map(|_| it.ask("/", &[])).collect();

@@ -136,7 +136,9 @@ async fn perform(cache: &Cache, source: &Source, app: &Router, tenant: &str, act
         Act::Write(id) => format!("{:?}", rename(source, IDS[id]).await),
         Act::Response(id) => respond(app, tenant, "GET", id).await,
         Act::Change(id) => respond(app, tenant, "POST", id).await,
-        Act::Set(id) => format!("{:?}", cache.set(IDS[id], format!("{tenant} {id}")).tags(["items"]).await.map_err(error)),
+        Act::Set(id) => {
+            format!("{:?}", cache.set(IDS[id], format!("{tenant} {id}")).tags(["items"]).await.map_err(error))
+        }
         Act::Get(id) => format!("{:?}", cache.get::<String>(IDS[id]).await.map_err(error)),
         Act::Count => format!("{:?}", cache.incr("count", 1).await.map_err(error)),
         Act::Peek(id) => format!("{:?}", item::peek(IDS[id]).await.map_err(error)),
@@ -249,7 +251,8 @@ proptest! {
 /// C5, on a server that all share.
 #[test]
 fn every_tenant_sees_on_redis_what_it_sees_alone() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     runtime.block_on(async {
         let server = cache_tests::redis::Server::start().await;

@@ -34,7 +34,9 @@ async fn processes_share_responses_and_what_drops_them() {
     for scheme in ["", "hybrid+"] {
         let url = format!("{scheme}{}", redis.url());
         let calls = Calls::default();
-        let set = |layer: CacheLayer| layer.name(if scheme.is_empty() { "a" } else { "b" }).tags(|_: &http::request::Parts| "all");
+        let set = |layer: CacheLayer| {
+            layer.name(if scheme.is_empty() { "a" } else { "b" }).tags(|_: &http::request::Parts| "all")
+        };
         let answer = |n, request: &Request| {
             let kind = request.headers().get("x-a").map_or("", |value| value.to_str().expect("text"));
             with(&[("vary", "x-a")], format!("{kind} {n}"))

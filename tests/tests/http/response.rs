@@ -71,7 +71,8 @@ async fn variants_are_kept_apart() {
     let it = service(
         |layer| layer.tags(|_: &http::request::Parts| "all"),
         |n, request: &Request| {
-            let language = request.headers().get("accept-language").map_or("none", |value| value.to_str().expect("text"));
+            let language =
+                request.headers().get("accept-language").map_or("none", |value| value.to_str().expect("text"));
             with(&[("vary", "Accept-Language, X-Device")], format!("{language} {n}"))
         },
     )
@@ -134,7 +135,8 @@ async fn what_is_for_one_caller_is_never_kept() {
             assert_eq!(reply.header(headers[0].0), Some(headers[0].1));
         }
     }
-    let it = service(|layer| layer.store_set_cookie(true), |n, _: &Request| with(&[("set-cookie", "a=b")], n.to_string()));
+    let it =
+        service(|layer| layer.store_set_cookie(true), |n, _: &Request| with(&[("set-cookie", "a=b")], n.to_string()));
     let it = it.await;
     assert_eq!((it.get("/").await.text(), it.get("/").await.text()), ("1", "1"));
     assert_eq!(it.get("/").await.header("set-cookie"), Some("a=b"));

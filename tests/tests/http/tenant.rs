@@ -58,7 +58,11 @@ async fn impossible_tenants_are_refused() {
     let (_, calls, server) = service(TenantLayer::header("x-tenant"), true).await;
     for headers in &hostile {
         let reply = server.get_with("/", headers).await;
-        assert_eq!((reply.status, reply.text()), (400, "the tenant that the request names is not valid\n"), "{headers:?}");
+        assert_eq!(
+            (reply.status, reply.text()),
+            (400, "the tenant that the request names is not valid\n"),
+            "{headers:?}"
+        );
     }
     assert_eq!(calls.count(), 0);
 
@@ -76,7 +80,10 @@ async fn impossible_tenants_are_refused() {
 #[tokio::test]
 async fn requests_without_a_tenant_are_served_past_the_cache_or_refused() {
     let (cache, _, server) = service(TenantLayer::header("x-tenant"), true).await;
-    assert_eq!((server.get("/").await.text(), server.get("/").await.text()), ("call 1 for nobody", "call 2 for nobody"));
+    assert_eq!(
+        (server.get("/").await.text(), server.get("/").await.text()),
+        ("call 1 for nobody", "call 2 for nobody")
+    );
     assert_eq!((cache.stats().degraded_by.no_tenant, cache.stats().entries), (2, 0));
 
     let (_, calls, server) = service(TenantLayer::header("x-tenant").required(), true).await;

@@ -312,7 +312,7 @@ impl Call<'_> {
     /// Counts an old value that is returned.
     pub(in crate::engine) fn served_old<R>(&self, core: &Core, old: Old<R>) -> R {
         if let Some(counters) = core.function(self.site).tally() {
-            counters.hits.increment();
+            counters.late_hit();
             match old.freshness {
                 Freshness::Fresh => {}
                 Freshness::Early => counters.early.increment(),
@@ -368,7 +368,8 @@ impl Call<'_> {
         let ret = shape.lend(&record.value)?;
         if let Some(counters) = function.tally().filter(|_| freshness == Freshness::Fresh) {
             record.touch(now);
-            counters.hits.increment();
+            counters.hit(|| core.settings.clock.alive(now));
+            self.say_hit(key.as_bytes());
         }
         if self.site.options.sliding && freshness.is_within_life() {
             self.slide(core, &record, now);

@@ -8,7 +8,9 @@ use super::monitor::Check;
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::call::Call;
 use crate::engine::core::Core;
+use crate::engine::timed::Timed;
 use crate::error::{Error, ErrorKind};
+use crate::meter::Operation;
 use crate::policy::Freshness;
 use crate::shape::{Cached, Split};
 use crate::timer::within;
@@ -173,11 +175,14 @@ where
         let Some(core) = call.core().cloned() else { return };
         let deadline = call.site.options.timeout.map(|timeout| after(alive_now(), timeout));
         let background = Arc::clone(&core.background);
+        let timed = Timed::follow(&call, Operation::Refresh, Some(&key));
         background.spawn(async move {
+            let work = timed.run(work);
             let ended = match deadline {
                 Some(deadline) => within(deadline, work).await,
                 None => Some(work.await),
             };
+            drop(timed);
             match ended.map(|ret| ret.map(|ret| failure(shape, ret).is_err())) {
                 // Somebody else has done it, or does it.
                 Some(None) => {}

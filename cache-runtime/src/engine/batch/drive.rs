@@ -11,7 +11,9 @@ use super::{Slot, ValueOf, opaque_batch_debug};
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::aging::{Background, Old, timed_out};
 use crate::engine::call::Call;
+use crate::engine::timed::Timed;
 use crate::error::{Error, ErrorKind};
+use crate::meter::Operation;
 use crate::shape::{BatchCached, Collection};
 use crate::timer::within;
 
@@ -177,11 +179,14 @@ impl<S: BatchCached + 'static, K> BatchDrive<S, K> {
         let Some(core) = self.call.core().cloned() else { return };
         let deadline = self.call.site.options.timeout.map(|timeout| after(alive_now(), timeout));
         let background = Arc::clone(&core.background);
+        let timed = Timed::follow(&self.call, Operation::Refresh, None);
         background.spawn(async move {
+            let work = timed.run(work);
             let ended = match deadline {
                 Some(deadline) => within(deadline, work).await,
                 None => Some(work.await),
             };
+            drop(timed);
             match ended {
                 None => keys.iter().for_each(|key| core.pauses.begin(key)),
                 Some(Some(Ended(End::Cached { slots, .. }))) => {

@@ -187,7 +187,8 @@ where
             leads.push(Led { index: *index, lead, template, cells, share, has_old });
         }
         let flights: Arc<[_]> = leads.iter().map(|led| Arc::clone(led.lead.flight())).collect();
-        let stopwatch = Stopwatch::start(self.call);
+        let stopwatch = Stopwatch::start(self.call, None);
+        let body = stopwatch.timed.run(body);
         let grants = leads.iter().filter_map(|led| led.share.as_ref()?.grant.as_deref()).collect();
         let ret = renewing(self.call, grants, flight::leading(flights, body)).await;
         let cost = stopwatch.stop();

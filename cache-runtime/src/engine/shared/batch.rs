@@ -117,7 +117,7 @@ impl Call<'_> {
                 slides.extend(self.slides_of(core, shared, want, Some(&seen)));
             }
             if old.as_ref().is_some_and(|old| old.freshness == Freshness::Fresh) {
-                self.count_hit(core, shared, &want.name.entry, core.now());
+                self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
             }
             want.learn(shared, &seen);
             want.aged = false;
@@ -242,6 +242,7 @@ impl Call<'_> {
         let options = &self.site.options;
         let wants: Vec<Want> = led.iter().map(|led| led.want.clone()).collect();
         let mut listening: Option<(Name, Box<dyn Listener>)> = None;
+        let mut waiting = None;
         loop {
             led.iter().for_each(|led| led.lead.look());
             let acquired = shared.acquire(&wants, options.lock_ttl, mode == Mode::Refresh).await?;
@@ -256,7 +257,10 @@ impl Call<'_> {
             };
             drop(acquired);
             match &mut listening {
-                Some((of, listener)) if *of == lease => woken(listener.as_mut(), patience).await,
+                Some((of, listener)) if *of == lease => {
+                    waiting.get_or_insert_with(|| self.waiting(None));
+                    woken(listener.as_mut(), patience).await;
+                }
                 // Listen, then look once more: what ended before the first is seen by the second.
                 other => {
                     let listener = shared.store.listen(&lease).await?;

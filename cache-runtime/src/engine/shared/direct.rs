@@ -97,7 +97,7 @@ impl Direct<'_> {
             if let Some(counters) = tally {
                 match &value {
                     Some(_) => {
-                        counters.hits.increment();
+                        counters.hit(|| want.began);
                         self.shared.notes.touch(&want.name.entry, self.core.now());
                     }
                     None => counters.misses.increment(),

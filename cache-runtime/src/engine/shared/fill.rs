@@ -100,7 +100,7 @@ impl Call<'_> {
         let (expires_ms, ttl) = match outcome {
             Outcome::Some | Outcome::None => {
                 aged(ending.ages.as_ref().unwrap_or(&self.site.options.ages), created_ms, ttl)
-            },
+            }
             Outcome::Err | Outcome::Hint => (0, ttl),
         };
         let head = Head {

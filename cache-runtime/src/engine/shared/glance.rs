@@ -20,6 +20,7 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::key::KeyWriter;
 use crate::shape::Cached;
+use crate::stats::began;
 use crate::store::{Found, Names, Nonce};
 
 /// Bytes that the names of one look-up take, mostly, and those of one more entry.
@@ -242,6 +243,7 @@ impl Call<'_> {
         let Some(core) = self.core().filter(|_| mode == Mode::Read && self.is_seen_at_a_glance(shared, shape)) else {
             return Glanced::Nothing;
         };
+        let began = began();
         let mut glance = Glance::new(shared, self, 1);
         let entry = glance.add(key, early, None);
         let mut read = match glance.read().await {
@@ -250,7 +252,7 @@ impl Call<'_> {
         };
         match read.value(&entry, shape) {
             Some(ret) => {
-                self.count_hit(core, shared, key.as_bytes(), core.now());
+                self.count_hit(core, shared, key.as_bytes(), core.now(), began);
                 Glanced::Served(ret)
             }
             None => Glanced::Seen(Ok(read.seen(&entry))),
@@ -273,6 +275,7 @@ impl Call<'_> {
         if wanted.is_empty() {
             return GlancedBatch { served, others: wanted, seen: None };
         }
+        let began = began();
         let mut glance = Glance::new(shared, self, wanted.len());
         let mut entries: Vec<Entry> = Vec::with_capacity(wanted.len());
         for (index, Wanted { key, early, .. }) in wanted.iter().enumerate() {
@@ -296,7 +299,7 @@ impl Call<'_> {
         for (wanted, entry) in wanted.into_iter().zip(&entries) {
             match read.value(entry, shape) {
                 Some(ret) => {
-                    self.count_hit(core, shared, wanted.key.as_bytes(), now);
+                    self.count_hit(core, shared, wanted.key.as_bytes(), now, began);
                     served.push((wanted.index, ret));
                 }
                 None => others.push((wanted, entry)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::near::{Near, Pending};
-use crate::clock::wall_ms;
+use crate::clock::{Nanos, wall_ms};
 use crate::codec::{Codec, Wire};
 use crate::engine::call::Call;
 use crate::engine::direct::DIRECT;
@@ -19,6 +19,7 @@ use crate::report;
 use crate::sabotage::{self, Mutation};
 use crate::shape::{Cached, Handling};
 use crate::site::Site;
+use crate::stats::began;
 use crate::store::{EntryName, Name, Nonce, Op, Reply};
 
 /// Where an entry's envelope is looked for.
@@ -50,6 +51,8 @@ pub(crate) struct Want {
     pub(super) aged: bool,
     /// Whether what lies there was counted as unusable: a call looks more than once.
     rejected: bool,
+    /// When the call began.
+    pub(super) began: Nanos,
 }
 
 /// What a look-up found under one name.
@@ -182,7 +185,8 @@ impl Want {
         let form = shared.form(call.site);
         let own = shared.function_cell(tenant, call.site);
         let (template, noted, copied) = (key.template(), Vec::new(), shared.copies(call.site));
-        let mut want = Self { name, template, form, required, own, noted, copied, aged: false, rejected: false };
+        let mut want =
+            Self { name, template, form, required, own, noted, copied, aged: false, rejected: false, began: began() };
         // Of tags that only the value tells, and of an entry that somebody else stored.
         want.remember(shared);
         want
@@ -201,6 +205,7 @@ impl Want {
             copied: false,
             aged: false,
             rejected: false,
+            began: began(),
         };
         want.remember(shared);
         want

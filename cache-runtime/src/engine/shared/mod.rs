@@ -36,13 +36,16 @@ use std::time::Duration;
 use crate::background::Background;
 use crate::codec::{Codec, Keyring, Wire};
 use crate::engine::call::Call;
+use crate::engine::core::Settings;
 use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
 use crate::error::{Error, ErrorKind};
 use crate::hybrid::{Coherent, L1};
+use crate::meter::name;
 use crate::outbox::Outbox;
 use crate::report;
 use crate::site::{Site, SiteKind};
+use crate::stats::Counter;
 use crate::store::{Name, Nonce, Op, SharedStore};
 use crate::tenant::Tenant;
 
@@ -90,10 +93,10 @@ impl Shared {
         l1: Option<(Arc<L1>, Duration)>,
         lease: Duration,
         background: Arc<Background>,
-        prefix: &[u8],
-        namespace: Option<&str>,
+        settings: &Settings,
         bytes: Bytes,
     ) -> Arc<Self> {
+        let prefix = &settings.prefix;
         let (store, l1) = match l1 {
             Some((l1, ping)) => {
                 let coherent = Coherent::new(store, Arc::clone(&l1), names::probe(prefix), ping);
@@ -102,14 +105,15 @@ impl Shared {
             None => (store, None),
         };
         let all = names::cell(prefix, Covers::All, None, b"");
+        let undelivered = Counter::telling(settings.meter.counter(name::UNDELIVERED_TOTAL, None));
         Arc::new(Self {
-            outbox: Arc::new(Outbox::new(Arc::clone(&store), all, l1.clone())),
+            outbox: Arc::new(Outbox::new(Arc::clone(&store), all, l1.clone(), undelivered)),
             store,
             l1,
             lease,
             background,
-            prefix: prefix.into(),
-            namespace: namespace.map(|name| name.as_bytes().into()),
+            prefix: prefix.clone(),
+            namespace: settings.namespace.as_deref().map(|name| name.as_bytes().into()),
             bytes,
             notes: notes::Notes::default(),
         })

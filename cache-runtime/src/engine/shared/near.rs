@@ -113,6 +113,7 @@ impl Call<'_> {
         record.window = of_use.saturating_sub(expires);
         record.bytes = bytes;
         record.is_copy = true;
+        record.owner = self.site.index();
         record.cost = seen.parse(want).and_then(Result::ok).map_or(0, |envelope| envelope.head.cost_us * 1_000);
         record.weight = u32::try_from(weight).unwrap_or(u32::MAX);
         let _removed = core.store.map().insert(Box::from(&**physical), Arc::new(record));

@@ -18,13 +18,15 @@ use super::look::{Seen, Want};
 use crate::clock::{Nanos, after, alive_now, wall_ms};
 use crate::engine::aging::Old;
 use crate::engine::call::Call;
-use crate::engine::core::Core;
+use crate::engine::core::{Core, Function};
 use crate::engine::load::{Load, Share};
 use crate::engine::read::{Leading, Mode, Patience, Step, Waited};
 use crate::engine::sink::Early;
+use crate::engine::timed::Timed;
 use crate::error::Error;
 use crate::flight::{Base, Joined, Landing, Lead, Role};
 use crate::key::KeyWriter;
+use crate::meter::Operation;
 use crate::policy::{Ages, Freshness, Jitter};
 use crate::record::Stored;
 use crate::sabotage::{self, Mutation};
@@ -134,7 +136,7 @@ impl Call<'_> {
                         }
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
-                                self.count_hit(core, shared, &want.name.entry, core.now());
+                                self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
                                 return Ok(Looked::Step(Step::Done(found.ret)));
                             }
                             Some(found) => {
@@ -238,15 +240,17 @@ impl Call<'_> {
         if self.site.options.sliding {
             slides.extend(self.slides_of(core, shared, want, None));
         }
-        self.count_hit(core, shared, &want.name.entry, core.now());
+        self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
         Some(ret)
     }
 
-    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos) {
+    /// Counts a hit on what was read at `now`, by a call that `began` then.
+    pub(super) fn count_hit(&self, core: &Core, shared: &Shared, entry: &[u8], now: Nanos, began: Nanos) {
         if let Some(counters) = core.function(self.site).tally() {
-            counters.hits.increment();
+            counters.hit(|| began);
             shared.notes.touch(entry, now);
         }
+        self.say_hit(entry);
     }
 
     /// The value that a look-up found, however old.
@@ -451,6 +455,7 @@ impl Call<'_> {
         let options = &self.site.options;
         let refresh = mode == Mode::Refresh;
         let mut listener: Option<Box<dyn Listener>> = None;
+        let mut waiting = None;
         loop {
             lead.look();
             let mut acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?;
@@ -471,6 +476,7 @@ impl Call<'_> {
                 listener = Some(shared.store.listen(&want.name.lease).await?);
                 continue;
             };
+            waiting.get_or_insert_with(|| self.waiting(Some(&want.name.entry)));
             woken(listener.as_mut(), patience).await;
             lead.look();
             let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
@@ -478,6 +484,14 @@ impl Call<'_> {
                 return Ok(Err(stored));
             }
         }
+    }
+
+    /// Counts a call that waits for a lease, as long as what is returned is kept.
+    pub(super) fn waiting(&self, key: Option<&[u8]>) -> Timed {
+        if let Some(counters) = self.function().and_then(Function::tally) {
+            counters.lease_waits.increment();
+        }
+        Timed::start(self, Operation::LeaseWait, key)
     }
 
     pub(super) fn grant(&self, shared: &Arc<Shared>, want: &Want, acquired: Acquired, refresh: bool) -> Grant {
