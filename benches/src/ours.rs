@@ -17,6 +17,8 @@ pub(crate) static MOKA: LazyLock<Cache> = LazyLock::new(|| cache(Engine::Moka));
 
 /// What annotated functions use that name no cache.
 pub(crate) fn init() {
+    #[cfg(feature = "recorder")]
+    metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().expect("this is the only recorder");
     LazyLock::force(&MOKA);
     cache_runtime::init(QUICK.clone()).expect("this is the only call");
 }

@@ -9,7 +9,7 @@ use crate::trace::{self, About, Span};
 #[derive(Debug)]
 pub(crate) struct Timed {
     operation: Operation,
-    /// `None`: there is no cache.
+    /// `None`: there is no cache, or its statistics are off.
     meter: Option<Scope>,
     span: Span,
     started: Nanos,
@@ -27,7 +27,8 @@ impl Timed {
     }
 
     fn of(call: &Call<'_>, operation: Operation, span: Span) -> Self {
-        let meter = call.reachable().map(|core| core.settings.meter.clone());
+        let counted = call.reachable().filter(|core| core.settings.stats);
+        let meter = counted.map(|core| core.settings.meter.clone());
         Self { operation, meter, span, started: alive_now() }
     }
 

@@ -45,8 +45,10 @@ impl Counter {
     }
 
     pub(crate) fn add(&self, n: u64) {
-        self.count.fetch_add(n, Ordering::Relaxed);
-        self.told.add(n);
+        if n > 0 {
+            self.count.fetch_add(n, Ordering::Relaxed);
+            self.told.add(n);
+        }
     }
 
     pub(crate) fn get(&self) -> u64 {

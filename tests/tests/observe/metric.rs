@@ -258,8 +258,6 @@ async fn statistics_that_are_off_are_not_told() {
     let db = Source::new();
     cache.scope(async { (get_user(&db, 1).await.unwrap(), get_user(&db, 1).await.unwrap()) }).await;
     let seen = endpoint.scrape();
-    assert_eq!(
-        (seen.count(r#"cache_hits_total{resource_type="get_user"}"#), seen.text.contains("cache_misses")),
-        (0, false)
-    );
+    let told: Vec<_> = seen.names().into_iter().collect();
+    assert!(told.is_empty(), "{told:?}");
 }
