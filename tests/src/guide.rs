@@ -37,11 +37,13 @@ pages! {
     redis: "redis.md";
     hybrid: "hybrid.md";
     tenants: "tenants.md";
+    http: "http.md";
     statistics: "statistics.md";
     page: "page.md";
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";
+    observability: "observability.md";
     choosing: "choosing.md";
     production: "production.md";
     security: "security.md";

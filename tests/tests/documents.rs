@@ -33,7 +33,14 @@ fn pages() -> Vec<String> {
 }
 
 fn documents() -> Vec<String> {
-    let others = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "benches/README.md"];
+    let others = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "benches/README.md",
+        "examples/README.md",
+        "cache-macros/README.md",
+    ];
     pages().into_iter().chain(others.map(str::to_owned)).collect()
 }
 
@@ -248,5 +255,19 @@ fn the_rules_of_the_servers_user_are_those_that_are_tested() {
         let listed: BTreeSet<_> = listed.filter(|word| word.starts_with(['+', '-'])).collect();
         let wanted: BTreeSet<_> = rules.iter().copied().chain(more.iter().copied()).collect();
         assert_eq!(listed, wanted, "{page}");
+    }
+}
+
+#[test]
+fn every_example_has_a_row_and_a_test() {
+    let page = read("examples/README.md");
+    for entry in fs::read_dir(root().join("examples")).expect("a folder").map(|entry| entry.expect("an entry")) {
+        if !entry.path().join("Cargo.toml").exists() {
+            continue;
+        }
+        let name = entry.file_name().into_string().expect("a plain name");
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not in examples/README.md");
+        let tests = fs::read_dir(entry.path().join("tests")).map_or(0, Iterator::count);
+        assert!(tests > 0, "{name} has no test");
     }
 }

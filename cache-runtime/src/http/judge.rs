@@ -201,7 +201,8 @@ mod tests {
     fn what_is_kept_and_for_how_long() {
         let private = |why| Err(Refusal::Private(why));
         let control = |value| [("cache-control", value)];
-        let table: &[(u16, &[(&str, &str)], Result<Option<u64>, Refusal>)] = &[
+        type Case<'c> = (u16, &'c [(&'static str, &'static str)], Result<Option<u64>, Refusal>);
+        let table: &[Case<'_>] = &[
             (200, &[], Ok(None)),
             (204, &[], Ok(None)),
             (404, &[], private("status")),

@@ -148,7 +148,7 @@ impl Plan {
             return;
         }
         w.lit(":");
-        w.part(&self.keyed.map(|keyed| u128::from_be_bytes(keyed)));
+        w.part(&self.keyed.map(u128::from_be_bytes));
         for variant in variants {
             w.lit(":");
             w.part(&u128::from_be_bytes(*variant));

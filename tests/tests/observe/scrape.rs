@@ -36,7 +36,7 @@ fn serve(listener: &TcpListener, handle: &PrometheusHandle) {
 
 impl Endpoint {
     pub(crate) fn start() -> Self {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = PrometheusBuilder::new().set_buckets(&[1e-6, 1e-3, 1.0]).unwrap().build_recorder();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (at, handle) = (listener.local_addr().unwrap(), recorder.handle());
         // It ends with the process.
@@ -86,7 +86,12 @@ impl Scraped {
         types.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     }
 
-    /// All series that have this label, with its value.
+    /// All series, without their values.
+    pub(crate) fn series(&self) -> Vec<&str> {
+        self.series.keys().map(String::as_str).collect()
+    }
+
+    /// All labels.
     pub(crate) fn labels(&self) -> BTreeSet<String> {
         let inside = self.series.keys().filter_map(|series| series.split_once('{')?.1.strip_suffix('}'));
         inside
