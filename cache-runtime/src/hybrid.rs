@@ -68,7 +68,7 @@ impl L1 {
     }
 
     /// For how much longer copies may be served if no server is heard of.
-    pub(crate) fn left(&self, now: Nanos) -> Duration {
+    pub(crate) fn lease_left(&self, now: Nanos) -> Duration {
         Duration::from_nanos(self.until.load(Ordering::Acquire).saturating_sub(now))
     }
 

@@ -37,7 +37,9 @@ pages! {
     redis: "redis.md";
     hybrid: "hybrid.md";
     tenants: "tenants.md";
+    http: "http.md";
     statistics: "statistics.md";
+    page: "page.md";
     testing: "testing.md";
     consistency: "consistency.md";
     errors_explained: "errors-explained.md";

@@ -1,6 +1,7 @@
 //! What the integration tests share: a table of rows that counts who reads it, ways to wait without sleeping, real Redis
 //! servers with a faulty network in between, and processes of our own. Servers and processes know nothing of the framework.
 
+pub mod chromium;
 pub mod guide;
 pub mod history;
 pub mod http;

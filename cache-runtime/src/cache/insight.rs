@@ -136,7 +136,7 @@ impl Cache {
             undelivered_total: self.core.shared.as_ref().map_or(0, |shared| shared.outbox.total()),
             background: self.core.background.len() as u64,
             copies_served: l1.map(|l1| l1.serves(alive_now())),
-            copies_lease: l1.map(|l1| l1.left(alive_now())),
+            copies_lease: l1.map(|l1| l1.lease_left(alive_now())),
             servers: self.core.shared.as_ref().map(|shared| shared.store.servers()).unwrap_or_default(),
             saved: total.saved,
             direct,
@@ -164,11 +164,7 @@ impl Cache {
             None => None,
         };
         Ok(Info {
-            backend: match &self.core.shared {
-                None => "memory",
-                Some(shared) if shared.l1.is_some() => "hybrid",
-                Some(_) => "redis",
-            },
+            backend: self.backend(),
             server,
             engine: settings.engine,
             prefix: String::from_utf8_lossy(&settings.prefix).trim_end_matches(':').to_owned(),
@@ -177,6 +173,15 @@ impl Cache {
             enabled: settings.enabled,
             uptime: Duration::from_nanos(self.core.now().saturating_sub(self.core.started)),
         })
+    }
+
+    /// What kind of backend it has, in a word.
+    pub(crate) fn backend(&self) -> &'static str {
+        match &self.core.shared {
+            None => "memory",
+            Some(shared) if shared.l1.is_some() => "hybrid",
+            Some(_) => "redis",
+        }
     }
 
     /// Whether the backend answers.

@@ -10,16 +10,22 @@
 //! | `entry`, `body` | what is kept, and what it becomes again |
 //! | `status` | `Cache-Status` |
 //! | `extension` | what handlers say beside the headers |
+//! | `lifecycle` | [`lifecycle`]: the cache at the start and at the end of a service |
+//! | `admin` | the live page |
 //! | `tenant` | [`TenantLayer`] and [`ScopeLayer`]: in which context a request runs |
 //!
 //! Nothing here decides who loads, who waits, or what is still valid: that is the engine's.
 
+#[cfg(feature = "axum")]
+pub mod admin;
 mod body;
 mod directive;
 mod entry;
 mod extension;
 mod judge;
 mod layer;
+#[cfg(feature = "axum")]
+mod lifecycle;
 mod query;
 mod request;
 mod rule;
@@ -30,5 +36,7 @@ mod tenant;
 pub use body::{Body, BoxError};
 pub use extension::{KeepFor, Tags};
 pub use layer::{CacheLayer, CacheService};
+#[cfg(feature = "axum")]
+pub use lifecycle::{Lifecycle, lifecycle};
 pub use rule::{Credentials, UNKEYED};
 pub use tenant::{ScopeLayer, ScopeService, TenantLayer, TenantService};

@@ -72,6 +72,7 @@ macro_rules! __kind {
             <$crate::__private::Probe<$ret>>::RESULT,
             <$crate::__private::Probe<$ret>>::OPTION,
             <$crate::__private::Probe<$ret>>::ARC,
+            <$crate::__private::Probe<$ret>>::JSON,
         )
     }};
 }

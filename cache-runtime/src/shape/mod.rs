@@ -8,6 +8,8 @@ mod batch;
 mod bounds;
 mod cached;
 mod gate;
+#[cfg(feature = "axum")]
+mod json;
 mod probe;
 mod returned;
 mod signature;

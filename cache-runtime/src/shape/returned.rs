@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "axum")]
+use axum::Json;
+
+#[cfg(feature = "axum")]
+use super::json::InJson;
 use super::probe::{Fallible, FallibleShared, Maybe, Never, One, Owned, Shape, Shared};
 
 /// A return type that is only looked at, as writes do: no bound on the value.
@@ -61,4 +66,13 @@ returned! {
     [E] FallibleShared<E>, One, Shared: Result<Arc<V>, E>, |ret| ret.is_ok(), ret.as_ref().ok().map(|out| &**out), ret.as_ref().ok().map(Arc::clone);
     [E] FallibleShared<E>, Maybe, Owned: Result<Option<V>, E>, |ret| ret.is_ok(), ret.as_ref().ok().and_then(Option::as_ref), ret.as_ref().ok().and_then(Option::as_ref).map(|out| Arc::new(out.clone())); Clone;
     [E] FallibleShared<E>, Maybe, Shared: Result<Option<Arc<V>>, E>, |ret| ret.is_ok(), ret.as_ref().ok().and_then(Option::as_ref).map(|out| &**out), ret.as_ref().ok().and_then(Option::as_ref).map(Arc::clone);
+}
+#[cfg(feature = "axum")]
+returned! {
+    [] Never, One, InJson: Json<V>, |ret| true, Some(&ret.0), Some(Arc::new(ret.0.clone())); Clone;
+    [] Never, Maybe, InJson: Option<Json<V>>, |ret| true, ret.as_ref().map(|out| &out.0), ret.as_ref().map(|out| Arc::new(out.0.clone())); Clone;
+    [E] Fallible<E>, One, InJson: Result<Json<V>, E>, |ret| ret.is_ok(), ret.as_ref().ok().map(|out| &out.0), ret.as_ref().ok().map(|out| Arc::new(out.0.clone())); Clone;
+    [E] Fallible<E>, Maybe, InJson: Result<Option<Json<V>>, E>, |ret| ret.is_ok(), ret.as_ref().ok().and_then(Option::as_ref).map(|out| &out.0), ret.as_ref().ok().and_then(Option::as_ref).map(|out| Arc::new(out.0.clone())); Clone;
+    [E] FallibleShared<E>, One, InJson: Result<Json<V>, E>, |ret| ret.is_ok(), ret.as_ref().ok().map(|out| &out.0), ret.as_ref().ok().map(|out| Arc::new(out.0.clone())); Clone;
+    [E] FallibleShared<E>, Maybe, InJson: Result<Option<Json<V>>, E>, |ret| ret.is_ok(), ret.as_ref().ok().and_then(Option::as_ref).map(|out| &out.0), ret.as_ref().ok().and_then(Option::as_ref).map(|out| Arc::new(out.0.clone())); Clone;
 }

@@ -25,6 +25,8 @@ pub trait Fallback {
     const OPTION: bool = false;
     /// No `Arc` below those.
     const ARC: bool = false;
+    /// No `Json` below those.
+    const JSON: bool = false;
 }
 
 impl<R> Fallback for Probe<R> {}
@@ -60,8 +62,8 @@ impl<T, E> Probe<Result<Option<Arc<T>>, E>> {
 
 /// One number for what a return type is wrapped in.
 #[must_use]
-pub const fn kind(result: bool, option: bool, arc: bool) -> u8 {
-    result as u8 | (option as u8) << 1 | (arc as u8) << 2
+pub const fn kind(result: bool, option: bool, arc: bool, json: bool) -> u8 {
+    result as u8 | (option as u8) << 1 | (arc as u8) << 2 | (json as u8) << 3
 }
 
 macro_rules! outcomes {

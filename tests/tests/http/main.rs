@@ -1,9 +1,12 @@
 //! The layers of HTTP services, over real HTTP: every test has a server on a port of its own.
 
 mod concurrency;
+mod handler;
 mod hostile;
 mod isolation;
+mod life;
 mod redis;
 mod response;
+mod semantics;
 mod support;
 mod tenant;

@@ -1,0 +1,100 @@
+//! `axum::Json`, the wrapping of handlers' results: what is stored is the value in it, so that `Json<User>`, `User` and
+//! `Arc<User>` of one template are the same entry.
+
+use std::sync::Arc;
+
+use axum::Json;
+
+use super::bounds::Plain;
+use super::cached::Classified;
+use super::gate::GateUnstorable;
+use super::probe::{AfterOption, Never, One, Probe, Shape};
+use super::signature::{Declared, DeclaredArc, DeclaredOption, Outcome};
+use super::wrap::{HandOut, HandsOut};
+use crate::record::Erased;
+
+/// The value is handed out in a `Json`.
+#[derive(Debug)]
+pub struct InJson;
+
+impl<V, R, O> AfterOption<Json<V>, R, O> {
+    /// Peels a `Json`.
+    pub fn peel_arc(self) -> Shape<V, R, O, InJson> {
+        Shape::new()
+    }
+}
+
+impl<V> Classified<V> for Shape<V, Never, One, InJson> {}
+
+impl<V> HandOut<V> for InJson {
+    type Out = Json<V>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<V: Clone> HandsOut<V> for InJson {
+    fn take(out: Json<V>) -> Arc<V> {
+        Arc::new(out.0)
+    }
+    fn copy(out: &Json<V>) -> Arc<V> {
+        Arc::new(out.0.clone())
+    }
+    fn give(value: Arc<V>) -> Json<V> {
+        Json(Arc::unwrap_or_clone(value))
+    }
+    #[inline]
+    fn lend(stored: &Erased) -> Option<Json<V>>
+    where
+        V: Send + Sync + 'static,
+    {
+        stored.downcast_ref::<V>().cloned().map(Json)
+    }
+}
+
+impl<V, R, O> GateUnstorable for Shape<V, R, O, InJson> {
+    type Gated = Self;
+    fn gate(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Probe<Json<T>> {
+    /// It is a `Json`.
+    pub const JSON: bool = true;
+}
+impl<T> Probe<Option<Json<T>>> {
+    /// It is a `Json`.
+    pub const JSON: bool = true;
+}
+impl<T, E> Probe<Result<Json<T>, E>> {
+    /// It is a `Json`.
+    pub const JSON: bool = true;
+}
+impl<T, E> Probe<Result<Option<Json<T>>, E>> {
+    /// It is a `Json`.
+    pub const JSON: bool = true;
+}
+
+macro_rules! outcomes {
+    ($($kind:literal: [$($param:ident),*] $ty:ty;)*) => {
+        $(impl<$($param),*> Outcome<$kind> for $ty { type Value = T; type Out = Json<T>; })*
+    };
+}
+outcomes! {
+    8: [T] Json<T>;
+    9: [T, E] Result<Json<T>, E>;
+    10: [T] Option<Json<T>>;
+    11: [T, E] Result<Option<Json<T>>, E>;
+}
+
+impl<T: Plain> DeclaredArc for Json<T> {
+    type Value = T;
+    type Out = Self;
+}
+impl<T: Plain> DeclaredOption for Json<T> {
+    type Value = T;
+    type Out = Self;
+}
+impl<T: Plain> Declared for Json<T> {
+    type Value = T;
+    type Out = Self;
+}
