@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `main` | the start and the end |
 //! | `api` | routes and handlers, with what is cached of them |
-//! | `operation` | what those who run the service look at: health, numbers; metrics and the page go there |
+//! | `operation` | what those who run the service look at: health, numbers, the live page; metrics go there |
 //! | `db` | SQLite, which knows nothing of a cache |
 
 mod api;
@@ -48,6 +48,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     print_tour(listener.local_addr()?);
     let signal = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    // The live page asks from where it is asked for.
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     life.run(axum::serve(listener, app).with_graceful_shutdown(life.stop(signal))).await?;
     Ok(())
 }
@@ -71,4 +73,6 @@ fn print_tour(address: SocketAddr) {
     println!("What the cache did, and how it is:");
     println!("  curl {at}/stats");
     println!("  curl {at}/healthz");
+    println!("The same, live in a browser:");
+    println!("  {at}/cache");
 }

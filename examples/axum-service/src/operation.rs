@@ -4,12 +4,17 @@ use axum::routing::get;
 use axum::{Json, Router};
 use cache_runtime::Cache;
 use cache_runtime::http::Lifecycle;
+use cache_runtime::http::admin::Admin;
 
-/// Health, and what the cache did.
+/// Health, what the cache did, and what it does at the moment.
 pub(crate) fn routes(life: &Lifecycle, cache: Cache) -> Router {
-    Router::new().merge(life.health()).route("/stats", get(async move || Json(stats(&cache))))
+    // Without `authenticated_by(..)` it answers this machine only.
+    let page = Admin::new(cache.clone()).into_router();
+    Router::new()
+        .merge(life.health())
+        .route("/stats", get(async move || Json(stats(&cache))))
+        .nest_service("/cache", page)
     // Metrics for Prometheus go here: `.route("/metrics", ..)`.
-    // The live page goes here: `.nest("/cache", ..)`.
 }
 
 fn stats(cache: &Cache) -> serde_json::Value {

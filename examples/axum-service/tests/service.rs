@@ -57,6 +57,10 @@ async fn the_service_does_what_it_says() {
     assert_eq!(ask("GET", "/notes/1", "a:b", "").await.status, 400);
     assert!(send(address, "GET", "/healthz", &[], "").await.text().contains(r#""status":"ok""#));
 
+    // The live page.
+    assert!(send(address, "GET", "/cache", &[], "").await.text().contains("<title>Cache</title>"));
+    assert!(send(address, "GET", "/cache/stats", &[], "").await.text().contains("axum_service::api::read"));
+
     // It ends when it is told to, in its own time.
     let pid = program.id().expect("a process").to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().await.expect("a signal").success());

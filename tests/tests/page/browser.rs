@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use cache_runtime::Cache;
 use cache_runtime::http::admin::Admin;
+use cache_runtime::{Cache, Tenant};
 use cache_tests::chromium::Browser;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -100,6 +100,30 @@ async fn a_refusal_is_shown_in_the_dialog() {
         )
         .await;
     assert!(page.has_product().await);
+}
+
+/// N14, E7: where tenants are isolated, the page asks of which, and drops that one's entries.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_tenants_are_isolated_it_asks_for_one() {
+    let Some(mut browser) = Browser::start().await else { return };
+    let cache = Cache::builder().url("mem://").enforce_tenant_isolation(true).build().await.unwrap();
+    let (one, two) = (Tenant::new("one").unwrap(), Tenant::new("two").unwrap());
+    for tenant in [&one, &two] {
+        tenant.scope(cache.scope(get_product(1))).await;
+    }
+    let page = mounted(&cache, |admin| admin).await;
+    browser.look(1280, 900, false, false).await;
+    browser.open(&page.url()).await;
+    browser.until("document.querySelector('#tenant-optional').textContent === 'required'").await;
+    browser.click("#rows button").await;
+    browser.until("document.activeElement.id === 'tenant'").await;
+    assert_eq!(browser.eval("document.querySelector('dialog').open").await, json!(false));
+    browser.call("Input.insertText", json!({ "text": "one" })).await;
+    browser.click("#drop button").await;
+    browser.click("#sure").await;
+    browser.until("document.querySelector('#toast').textContent !== ''").await;
+    let there = async |tenant: &Tenant| tenant.scope(cache.scope(get_product::peek(1))).await.unwrap().is_some();
+    assert_eq!([there(&one).await, there(&two).await], [false, true]);
 }
 
 /// N14: the whole way without a mouse: to a button, through the dialog, and back to where it began.

@@ -186,6 +186,25 @@ async fn an_invalidation_is_that_of_the_tenant_it_names() {
     assert_eq!(there().await, [false, true, true]);
 }
 
+/// N14, E7: where tenants are isolated, an invalidation without one is refused and says what to do.
+#[tokio::test]
+async fn isolated_tenants_have_to_be_named() {
+    let cache = Cache::builder().url("mem://").enforce_tenant_isolation(true).build().await.unwrap();
+    let page = mounted(&cache, |admin| admin).await;
+    for kind in ["tag", "key", "function"] {
+        let name =
+            if kind == "function" { module_path!().replace("router", "shop::get_product") } else { "x".to_owned() };
+        let said = invalidate(&page, json!({ "kind": kind, "name": name, "confirmed": true })).await;
+        assert_eq!(
+            (said.status, &said.json()["reason"]),
+            (422, &json!("tenants are isolated: name the tenant whose entries are meant")),
+            "{kind}"
+        );
+        let said = invalidate(&page, json!({ "kind": kind, "name": name, "tenant": "one", "confirmed": true })).await;
+        assert_eq!(said.status, 200, "{kind}: {said:?}");
+    }
+}
+
 /// N14: nobody reads values or keys here, whatever they ask.
 #[tokio::test]
 async fn no_answer_has_a_value_or_a_key_in_it() {

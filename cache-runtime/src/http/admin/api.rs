@@ -180,6 +180,9 @@ pub(super) async fn invalidate(state: Shared, body: Bytes) -> Response {
     match done {
         Ok(Dropped::Nothing) => refused(StatusCode::NOT_FOUND, "no cached function of this program has that path"),
         Ok(Dropped::Some(dropped)) => Json(Answer { done: true, dropped, reason: None }).into_response(),
+        Err(error) if error.kind() == ErrorKind::TenantRequired => {
+            refused(StatusCode::UNPROCESSABLE_ENTITY, "tenants are isolated: name the tenant whose entries are meant")
+        }
         Err(error) => refused(status(&error), error.to_string()),
     }
 }
@@ -222,7 +225,7 @@ async fn clear_function(cache: &Cache, path: &str) -> Result<bool, Error> {
 
 fn status(error: &Error) -> StatusCode {
     match error.kind() {
-        ErrorKind::InvalidKey | ErrorKind::TenantRequired => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::InvalidKey => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -285,7 +285,7 @@ function buildRow(row) {
     if (row.kind !== "direct") {
       const button = make("button", { type: "button", className: "quiet", textContent: "Clear…" });
       button.setAttribute("aria-label", `Clear all entries of ${row.name}`);
-      button.addEventListener("click", () => ask({ kind: "function", name: row.path, tenant: $("tenant").value.trim() }));
+      button.addEventListener("click", () => clear(row.path));
       td.append(button);
     }
     tr.append(td);
@@ -434,6 +434,10 @@ function drawFacts() {
   if (cache.isolated) facts.splice(2, 0, "tenants isolated");
   while ($("facts").children.length < facts.length) $("facts").append(make("li"));
   facts.forEach((fact, i) => say($("facts").children[i], fact));
+  if (cache.isolated) {
+    say($("tenant-optional"), "required");
+    if ($("tenant-help").textContent.startsWith("Entries")) say($("tenant-help"), "Tenants are isolated: every entry belongs to one.");
+  }
 }
 
 // ---- The stream
@@ -547,10 +551,24 @@ function ask(what) {
   opener = document.activeElement;
   say($("confirm-title"), WORDS[what.kind].title);
   say($("confirm-what"), what.name);
-  say($("confirm-text"), `${WORDS[what.kind].text} ${what.tenant ? `Entries of the tenant ${what.tenant} only.` : "Entries that belong to a tenant stay."}`);
+  say($("confirm-text"), `${WORDS[what.kind].text} ${what.tenant ? `Only entries of the tenant ${what.tenant}.` : "Entries that belong to a tenant stay."}`);
   say($("confirm-wrong"), "");
   $("sure").disabled = false;
   $("confirm").showModal();
+}
+
+// From the table: of the tenant that the form names. Where one has to be named, the form is where.
+function clear(path) {
+  const tenant = $("tenant").value.trim();
+  if (!seen.now.cache.isolated || tenant) {
+    ask({ kind: "function", name: path, tenant });
+    return;
+  }
+  document.querySelector("input[name=kind][value=function]").checked = true;
+  shape();
+  $("function").value = path;
+  say($("tenant-help"), "Say of which tenant: every entry belongs to one.");
+  $("tenant").focus();
 }
 
 function toast(text) {
@@ -601,7 +619,13 @@ $("drop").addEventListener("submit", (event) => {
     field.focus();
     return;
   }
-  ask({ kind: which, name, tenant: $("tenant").value.trim() });
+  const tenant = $("tenant").value.trim();
+  if (seen.now?.cache.isolated && !tenant) {
+    say($("tenant-help"), "Say of which tenant: every entry belongs to one.");
+    $("tenant").focus();
+    return;
+  }
+  ask({ kind: which, name, tenant });
 });
 $("confirm-form").addEventListener("submit", (event) => {
   event.preventDefault();
