@@ -330,7 +330,7 @@ impl Site {
     pub(crate) fn resource(&self) -> &str {
         match self.key {
             KeyText::Resource(template, _) => template.split(':').next().unwrap_or(template),
-            _ => self.place().split_once(':').map_or(self.name, |(_, inner)| inner),
+            _ => labelled(self.place()),
         }
     }
 
@@ -427,6 +427,15 @@ fn place(module: &str, name: &str, here: Option<&str>) -> String {
     place
 }
 
+/// The function of a place, with the type of a method: what is around an inner function is nobody's concern.
+fn labelled(place: &str) -> &str {
+    let inner = place.split_once(':').map_or(place, |(_, inner)| inner);
+    let Some((before, function)) = inner.rsplit_once('.') else { return inner };
+    let owner = before.rsplit_once('.').map_or(before, |(_, owner)| owner);
+    let is_type = owner.starts_with(|first: char| first.is_uppercase() || first == '<');
+    if is_type { &inner[inner.len() - owner.len() - 1 - function.len()..] } else { function }
+}
+
 /// Splits at `::` outside of angle brackets: `<Circle as shop::Shape>::area` has two segments.
 fn split_path(path: &str) -> Vec<&str> {
     let mut segments = Vec::new();
@@ -469,6 +478,21 @@ inventory::collect!(Registered);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_functions_with_the_type_of_a_method() {
+        let table = [
+            ("shop.users:report", "report"),
+            ("shop.users:Circle.area", "Circle.area"),
+            ("shop.users:outer.inner", "inner"),
+            ("shop.users:outer.Repo.find", "Repo.find"),
+            ("shop.users:<impl shop%3A%3AShape for Circle>.area", "<impl shop%3A%3AShape for Circle>.area"),
+            ("http:products", "products"),
+        ];
+        for (place, label) in table {
+            assert_eq!(labelled(place), label);
+        }
+    }
 
     #[test]
     fn places_tell_functions_apart() {

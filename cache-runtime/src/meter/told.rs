@@ -15,7 +15,8 @@ static METADATA: Metadata<'static> = Metadata::new("cache_runtime", Level::INFO,
 /// Handles that are kept: one from before a recorder was installed, which tells nobody, and the recorder's.
 const KEPT: usize = 2;
 
-/// A handle, and where the recorder is that it came from.
+/// A handle, and where the recorder is that it came from. The program's recorder stays where it is; a test's own for a thread may
+/// take the place of one that is gone, and would be taken for it.
 struct Handle<H> {
     recorder: usize,
     handle: H,
