@@ -57,9 +57,11 @@ async fn the_service_does_what_it_says() {
     assert_eq!(ask("GET", "/notes/1", "a:b", "").await.status, 400);
     assert!(send(address, "GET", "/healthz", &[], "").await.text().contains(r#""status":"ok""#));
 
-    // The live page.
-    assert!(send(address, "GET", "/cache", &[], "").await.text().contains("<title>Cache</title>"));
-    assert!(send(address, "GET", "/cache/stats", &[], "").await.text().contains("axum_service::api::read"));
+    // The live page, for this machine under a name of its own.
+    let local = [("host", "localhost")];
+    assert!(send(address, "GET", "/cache", &local, "").await.text().contains("<title>Cache</title>"));
+    assert!(send(address, "GET", "/cache/stats", &local, "").await.text().contains("axum_service::api::read"));
+    assert_eq!(send(address, "GET", "/cache", &[("host", "evil.example")], "").await.status, 403);
 
     // It ends when it is told to, in its own time.
     let pid = program.id().expect("a process").to_string();

@@ -8,8 +8,13 @@ use super::Shared;
 
 const DOCUMENT: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/style.css");
-const SCRIPT: &str = include_str!("page/app.js");
-const PLOT: &str = include_str!("page/plot.js");
+/// One script, in this order.
+const SCRIPT: &str = concat!(
+    include_str!("page/text.js"),
+    include_str!("page/plot.js"),
+    include_str!("page/app.js"),
+    include_str!("page/drop.js"),
+);
 
 pub(super) async fn page(state: Shared) -> Response {
     let nonce = super::token();
@@ -20,7 +25,7 @@ pub(super) async fn page(state: Shared) -> Response {
         .replace("{{read_only}}", if state.read_only { "yes" } else { "no" })
         .replace("{{version}}", env!("CARGO_PKG_VERSION"))
         .replace("{{style}}", STYLE)
-        .replace("{{script}}", &format!("{PLOT}\n{SCRIPT}"));
+        .replace("{{script}}", SCRIPT);
     let policy = format!(
         "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
