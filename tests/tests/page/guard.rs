@@ -1,6 +1,7 @@
 //! Who may ask: from where, under which name, after which authentication, and from which site.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -11,6 +12,7 @@ use cache_runtime::http::admin::Admin;
 use cache_runtime::{Cache, ErrorKind};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::http::{Answer, Asked, get, post};
 use super::shop::{Served, get_product, mounted, serve};
@@ -125,7 +127,8 @@ async fn without_authentication_a_server_that_hides_its_peers_is_refused() {
 #[tokio::test]
 async fn it_refuses_to_start_on_a_public_address() {
     let public = || TcpListener::bind("0.0.0.0:0");
-    let refused = Admin::new(Cache::memory()).serve(public().await.unwrap()).await.unwrap_err();
+    let started = Admin::new(Cache::memory()).serve(public().await.unwrap());
+    let refused = timeout(Duration::from_secs(10), started).await.expect("it does not serve").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Config);
     assert!(refused.to_string().contains("would be open to whoever reaches 0.0.0.0:"), "{refused}");
     assert!(refused.to_string().contains("authenticated_by"), "{refused}");
