@@ -11,6 +11,7 @@
 //! #     async fn fetch(&self, id: u64) -> Result<User, DbError> { self.queries.fetch_add(1, Relaxed); Ok(User { id, name: "Ada".into() }) }
 //! #     async fn rename(&self, id: u64, name: String) -> Result<User, DbError> { Ok(User { id, name }) }
 //! # }
+//!
 //! #[cache_read(key = "user:<user_id>", ttl = "5m", tags = ["user:<user_id>"], skip(db))]
 //! async fn get_user(db: &Db, user_id: u64) -> Result<User, DbError> {
 //!     db.fetch(user_id).await
@@ -22,12 +23,15 @@
 //! }
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 //! # let db = Db::default();
-//! # get_user(&db, 42).await.unwrap();
-//! # get_user(&db, 42).await.unwrap();
+//!
+//! let user = get_user(&db, 42).await?;            // loads
 //! # assert_eq!(db.queries.load(Relaxed), 1);
-//! # rename_user(&db, 42, "Grace".into()).await.unwrap();
+//! let user = get_user(&db, 42).await?;            // from the cache
+//! # assert_eq!(db.queries.load(Relaxed), 1);
+//! rename_user(&db, 42, "Grace".into()).await?;    // writes, invalidates, loads anew
 //! # assert_eq!(db.queries.load(Relaxed), 2);
-//! # });
+//! # Ok::<(), DbError>(())
+//! # }).unwrap();
 //! ```
 //!
 //! - [`cache_read`] caches what a function returns, [`cache_write`] makes that invalid after a write, [`memoize`] keeps

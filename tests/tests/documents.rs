@@ -274,3 +274,19 @@ fn every_example_has_a_row_and_a_test() {
         assert!(tests > 0, "{name} has no test");
     }
 }
+
+/// The first code that anybody sees is the first of the crate's documentation, which is compiled and run.
+#[test]
+fn the_readme_begins_with_code_that_is_compiled() {
+    let block = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| line.strip_prefix("//!").map_or(line, |line| line.strip_prefix(' ').unwrap_or(line)));
+        let code =
+            lines.skip_while(|line| !line.starts_with("```")).skip(1).take_while(|line| !line.starts_with("```"));
+        code.filter(|line| !line.starts_with("# ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let readme = block(&read("README.md"));
+    assert!(readme.len() > 10, "{readme:?}");
+    assert_eq!(readme, block(&read("cache-runtime/src/lib.rs")));
+}
