@@ -67,7 +67,7 @@ async fn all(asked: Vec<tokio::task::JoinHandle<Reply>>) -> Vec<Reply> {
     replies
 }
 
-/// D7, P2
+/// B7, P2
 #[tokio::test]
 async fn a_crowd_waits_for_one_call() {
     let it = Slow::new(|layer| layer, |n, _| format!("call {n}").into_response()).await;
@@ -165,7 +165,7 @@ async fn rename(cache: &Cache, id: u64) -> Result<(), ()> {
     Ok(())
 }
 
-/// D7, P1: a write drops a response that is kept, and one that is being made cannot put it back. Tags of the layer and of
+/// B7, P1: a write drops a response that is kept, and one that is being made cannot put it back. Tags of the layer and of
 /// the handler alike.
 #[tokio::test]
 async fn a_write_drops_responses_that_are_kept_and_that_are_being_made() {

@@ -128,7 +128,7 @@ async fn service() -> (App, Server) {
     (app, Server::start(router).await)
 }
 
-/// A11, B7: extractors are parameters like others, and `Json` is a wrapping like `Arc`.
+/// A9: extractors are parameters like others, and `Json` is a wrapping like `Arc`.
 #[tokio::test]
 async fn handlers_are_cached_as_functions_are() {
     let (app, server) = service().await;

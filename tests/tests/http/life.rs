@@ -53,7 +53,7 @@ async fn the_cache_is_closed_after_the_last_request() {
     assert_eq!(cache.ping().await.expect_err("closed").kind(), ErrorKind::Closed);
 }
 
-/// A wrong address is an error at the start, and a server that goes away later is no reason to be restarted.
+/// A11: a wrong address is an error at the start, and a server that goes away later is no reason to be restarted.
 #[tokio::test]
 async fn health_tells_of_the_backend_without_failing_for_it() {
     let server = redis::Server::start().await;

@@ -27,7 +27,7 @@ async fn service<R: axum::response::IntoResponse>(
     (cache, Server::start(answering(calls, answer).layer(layer)).await)
 }
 
-/// D7: what one process made another one serves, with its validator, and drops when a third says so.
+/// B7: what one process made another one serves, with its validator, and drops when a third says so.
 #[tokio::test]
 async fn processes_share_responses_and_what_drops_them() {
     let redis = redis::Server::start().await;

@@ -20,7 +20,7 @@ fn call(n: u64, _: &Request) -> String {
     format!("call {n}")
 }
 
-/// D7: a response is kept, and comes with its age, a validator and what the cache did.
+/// B7: a response is kept, and comes with its age, a validator and what the cache did.
 #[tokio::test]
 async fn a_response_is_kept_and_served_again() {
     let it = service(|layer| layer.ttl("1m").name("pages"), call).await;
@@ -233,7 +233,7 @@ async fn requests_may_ask_for_something_new() {
     assert_eq!(it.get_with("/", &[("cache-control", "no-cache, no-store, max-age=0")]).await.text(), "call 1");
 }
 
-/// D7
+/// B7
 #[tokio::test]
 async fn head_is_answered_from_get() {
     let it = service(|layer| layer, call).await;
@@ -247,7 +247,7 @@ async fn head_is_answered_from_get() {
     assert_eq!(head.header("etag"), kept.header("etag"));
 }
 
-/// D7
+/// B7
 #[tokio::test]
 async fn who_has_it_already_is_told_so() {
     let it = service(
@@ -307,7 +307,7 @@ async fn validators_of_handlers_are_kept() {
     assert_eq!(it.get_with("/", &both).await.status, 200);
 }
 
-/// D7: `stale-while-revalidate` and `stale-if-error`, by the words of the response.
+/// B7: `stale-while-revalidate` and `stale-if-error`, by the words of the response.
 #[tokio::test]
 async fn old_responses_are_served_for_as_long_as_they_say() {
     let it = service(
@@ -447,7 +447,7 @@ async fn one_layer_in_two_nested_routers_keeps_them_apart() {
     }
 }
 
-/// With no cache named, it is the one in scope, else the global one.
+/// D7: with no cache named, it is the one in scope, else the global one.
 #[tokio::test]
 async fn a_layer_without_a_cache_uses_the_global_one() {
     let calls = Calls::default();

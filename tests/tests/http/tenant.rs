@@ -21,7 +21,7 @@ async fn service(layer: TenantLayer, enforced: bool) -> (Cache, Calls, Server) {
     (cache, calls, Server::start(app).await)
 }
 
-/// C7
+/// C5
 #[tokio::test]
 async fn each_tenant_has_responses_of_its_own() {
     let (cache, _, server) = service(TenantLayer::header("x-tenant"), true).await;
@@ -145,7 +145,7 @@ async fn who(id: u64) -> String {
     format!("{} {id}", Tenant::current().map_or("nobody".to_owned(), |tenant| tenant.to_string()))
 }
 
-/// C7: the tenant goes along into a task where it is taken along; where it is not, the source is called, and that is counted.
+/// C5: the tenant goes along into a task where it is taken along; where it is not, the source is called, and that is counted.
 #[tokio::test]
 async fn spawned_tasks_have_the_tenant_that_they_were_given() {
     let cache = Cache::builder().url("mem://").enforce_tenant_isolation(true).build().await.expect("a cache");
