@@ -3,6 +3,7 @@
 mod data;
 mod harness;
 mod hit;
+mod http;
 mod invalidation;
 mod key;
 mod ours;
@@ -25,6 +26,7 @@ pub fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     harness::preamble(&plan);
     let mut groups = hit::groups();
     groups.extend(key::groups());
+    groups.extend(http::groups());
     let in_nanos = harness::nanos(&plan, groups);
     stampede::measure(&plan);
     invalidation::measure(&plan);

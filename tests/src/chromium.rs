@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
+
+use crate::wait::within;
 
 /// How long anything may take. A machine under load is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -194,11 +196,9 @@ impl Browser {
     ///
     /// It never is.
     pub async fn until(&mut self, expression: &str) {
-        let end = Instant::now() + PATIENCE;
-        while self.eval(&format!("Boolean({expression})")).await != json!(true) {
-            assert!(Instant::now() < end, "never came: {expression}; complaints: {:?}", self.complaints);
-            sleep(Duration::from_millis(50)).await;
-        }
+        let condition = format!("Boolean({expression})");
+        let came = within(PATIENCE, async || self.eval(&condition).await == json!(true)).await;
+        assert!(came, "never came: {expression}; complaints: {:?}", self.complaints);
     }
 
     /// Presses keys, each by its name: `Tab`, `Enter`, `Escape`, `Space`, or a letter.

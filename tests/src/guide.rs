@@ -37,7 +37,7 @@ pages! {
     redis: "redis.md";
     hybrid: "hybrid.md";
     tenants: "tenants.md";
-    http: "http.md";
+    http_services: "http.md";
     statistics: "statistics.md";
     page: "page.md";
     testing: "testing.md";

@@ -61,10 +61,13 @@ impl Directives {
     }
 }
 
-/// A number of seconds; what is too large is as large as can be, and what is no number is zero.
+/// The largest number of seconds that is told from larger ones (RFC 9111, section 1.2.2): 68 years.
+pub(super) const MOST: u64 = 1 << 31;
+
+/// A number of seconds; what is no number is zero.
 pub(super) fn seconds(text: &str) -> u64 {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_number { text.parse().unwrap_or(u64::MAX) } else { 0 }
+    if is_number { text.parse().unwrap_or(MOST).min(MOST) } else { 0 }
 }
 
 /// Directives with their arguments, quotes removed. A comma in quotes ends nothing.
@@ -109,7 +112,7 @@ mod tests {
         assert_eq!(response("max-age=60, max-age=5").max_age, Some(5));
         assert_eq!(response("max-age=-1").max_age, Some(0));
         assert_eq!(response("max-age").max_age, Some(0));
-        assert_eq!(response("max-age=99999999999999999999999").max_age, Some(u64::MAX));
+        assert_eq!(response("max-age=99999999999999999999999").max_age, Some(MOST));
         assert!(response("private=\"set-cookie\"").private);
         assert!(response("no-cache=\"x\", max-age=1").no_cache);
     }

@@ -231,7 +231,6 @@ impl Kept {
         let mut response = Response::new(Body::whole(body));
         let of_unchanged = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY];
         let headers = response.headers_mut();
-        headers.reserve(self.headers.len() + 2);
         for (name, value) in &self.headers {
             if !is_unchanged || of_unchanged.contains(name) {
                 headers.append(name.clone(), value.clone());
@@ -322,6 +321,9 @@ mod fields {
 
     type Headers = Vec<(HeaderName, HeaderValue)>;
 
+    /// More than these nobody sends, and a map of headers panics where there are far more.
+    const MOST: usize = 1000;
+
     pub(super) fn serialize<S: Serializer>(headers: &Headers, serializer: S) -> Result<S::Ok, S::Error> {
         let pair = |(name, value): &(HeaderName, HeaderValue)| {
             (name.as_str().to_owned(), Bytes::copy_from_slice(value.as_bytes()))
@@ -331,6 +333,9 @@ mod fields {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Headers, D::Error> {
         let pairs = Vec::<(String, Bytes)>::deserialize(deserializer)?;
+        if pairs.len() > MOST {
+            return Err(D::Error::custom("more headers than a response can have"));
+        }
         let pair = |(name, value): (String, Bytes)| {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(D::Error::custom)?;
             Ok((name, HeaderValue::from_maybe_shared(value).map_err(D::Error::custom)?))

@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::directive::{Directives, seconds};
+use super::directive::{Directives, MOST, seconds};
 
 /// What the layer says where a response does not, and what it allows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,7 +81,7 @@ pub(super) fn judge(
     if defaults.is_authorized && !(control.public || control.s_maxage.is_some() || control.must_revalidate) {
         return private("authorization");
     }
-    let lasts = said.or_else(|| {
+    let lasts = said.map(|said| said.min(Duration::from_secs(MOST))).or_else(|| {
         let seconds = control.s_maxage.or(control.max_age);
         seconds.map(Duration::from_secs).or_else(|| expires(headers, now))
     });
@@ -200,27 +200,26 @@ mod tests {
     #[test]
     fn what_is_kept_and_for_how_long() {
         let private = |why| Err(Refusal::Private(why));
-        let control = |value| [("cache-control", value)];
-        type Case<'c> = (u16, &'c [(&'static str, &'static str)], Result<Option<u64>, Refusal>);
-        let table: &[Case<'_>] = &[
+        type Row = (u16, &'static [(&'static str, &'static str)], Result<Option<u64>, Refusal>);
+        let table: &[Row] = &[
             (200, &[], Ok(None)),
             (204, &[], Ok(None)),
             (404, &[], private("status")),
-            (404, &control("max-age=5"), Ok(Some(5))),
-            (302, &control("s-maxage=5"), Ok(Some(5))),
+            (404, &[("cache-control", "max-age=5")], Ok(Some(5))),
+            (302, &[("cache-control", "s-maxage=5")], Ok(Some(5))),
             (302, &[], private("status")),
-            (201, &control("max-age=5"), private("status")),
-            (206, &control("max-age=5"), private("status")),
-            (304, &control("max-age=5"), private("status")),
-            (401, &control("max-age=5"), private("status")),
-            (500, &control("max-age=5"), Err(Refusal::Failed("status"))),
+            (201, &[("cache-control", "max-age=5")], private("status")),
+            (206, &[("cache-control", "max-age=5")], private("status")),
+            (304, &[("cache-control", "max-age=5")], private("status")),
+            (401, &[("cache-control", "max-age=5")], private("status")),
+            (500, &[("cache-control", "max-age=5")], Err(Refusal::Failed("status"))),
             (503, &[], Err(Refusal::Failed("status"))),
-            (200, &control("no-store"), private("cache-control")),
-            (200, &control("private, max-age=5"), private("cache-control")),
-            (200, &control("no-cache"), private("cache-control")),
-            (200, &control("max-age=60, s-maxage=5"), Ok(Some(5))),
-            (200, &control("max-age=0"), private("expired")),
-            (200, &control("max-age=x"), private("expired")),
+            (200, &[("cache-control", "no-store")], private("cache-control")),
+            (200, &[("cache-control", "private, max-age=5")], private("cache-control")),
+            (200, &[("cache-control", "no-cache")], private("cache-control")),
+            (200, &[("cache-control", "max-age=60, s-maxage=5")], Ok(Some(5))),
+            (200, &[("cache-control", "max-age=0")], private("expired")),
+            (200, &[("cache-control", "max-age=x")], private("expired")),
             (200, &[("cache-control", "max-age=60"), ("age", "20")], Ok(Some(60))),
             (200, &[("cache-control", "max-age=60"), ("age", "60")], private("expired")),
             (200, &[("expires", "0")], private("expired")),

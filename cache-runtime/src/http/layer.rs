@@ -47,7 +47,7 @@ use crate::site::Site;
 /// let layer = CacheLayer::new()
 ///     .ttl("1m")
 ///     .query(["page"])
-///     .tags(|request: &http::request::Parts| format!("path:{}", request.uri.path()));
+///     .tags(|request| format!("path:{}", request.uri.path()));
 /// let mut service = layer.layer(Hello);
 ///
 /// let cache = Cache::memory();

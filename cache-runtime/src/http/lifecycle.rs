@@ -87,7 +87,10 @@ impl Lifecycle {
     }
 
     /// Ends when `signal` does, and takes note that the service stops: for `with_graceful_shutdown`.
-    pub fn stop<F: Future<Output = ()> + Send + 'static>(&self, signal: F) -> impl Future<Output = ()> + Send + 'static {
+    pub fn stop<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        signal: F,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let is_stopping = Arc::clone(&self.is_stopping);
         async move {
             signal.await;

@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use parking_lot::Mutex;
@@ -401,6 +402,11 @@ where
             return refuse(refusal, Response::from_parts(parts, body));
         }
     };
+    let length = parts.headers.get(CONTENT_LENGTH).map(|length| length.as_bytes() == body.len().to_string().as_bytes());
+    if length == Some(false) {
+        // It says that there is more, or less, than there is.
+        return refuse(Refusal::Failed("body"), Response::from_parts(parts, Body::whole(body)));
+    }
     let life = terms.life.or_else(|| own_life(at_call.core()?, plan.life)).unwrap_or_default();
     let times = Times {
         made_ms: now_ms.saturating_sub(u64::try_from(terms.age.as_millis()).unwrap_or(u64::MAX)),

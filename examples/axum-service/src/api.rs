@@ -19,7 +19,7 @@ resource! {
 /// All routes of the service.
 pub(crate) fn routes(db: Db) -> Router {
     // Whole responses: for lists, whose clients come back with an `If-None-Match`.
-    let pages = CacheLayer::new().name("pages").ttl("1m").stale("5m").query(["page"]).tags(|_: &http::request::Parts| "notes");
+    let pages = CacheLayer::new().name("pages").ttl("1m").stale("5m").query(["page"]).tags(|_| "notes");
     Router::new()
         .route("/notes", get(list).layer(pages))
         .route("/notes/{id}", get(read).put(write))

@@ -7,11 +7,9 @@ use cache_runtime::http::Lifecycle;
 
 /// Health, and what the cache did.
 pub(crate) fn routes(life: &Lifecycle, cache: Cache) -> Router {
-    Router::new()
-        .merge(life.health())
-        .route("/stats", get(async move || Json(stats(&cache))))
-        // Metrics for Prometheus go here: `.route("/metrics", ..)`.
-        // The live page goes here: `.nest("/cache", ..)`.
+    Router::new().merge(life.health()).route("/stats", get(async move || Json(stats(&cache))))
+    // Metrics for Prometheus go here: `.route("/metrics", ..)`.
+    // The live page goes here: `.nest("/cache", ..)`.
 }
 
 fn stats(cache: &Cache) -> serde_json::Value {

@@ -22,7 +22,8 @@ async fn the_service_does_what_it_says() {
         send(address, method, path, &[("x-tenant", tenant)], body).await
     };
     let loads = async |name: &str| -> u64 {
-        let stats: serde_json::Value = serde_json::from_slice(&send(address, "GET", "/stats", &[], "").await.body).expect("JSON");
+        let stats: serde_json::Value =
+            serde_json::from_slice(&send(address, "GET", "/stats", &[], "").await.body).expect("JSON");
         stats["functions"][name]["loads"].as_u64().unwrap_or_default()
     };
 

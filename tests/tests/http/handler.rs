@@ -117,7 +117,10 @@ async fn service() -> (App, Server) {
         .route("/rows/{id}", get(row))
         .route("/rows/{id}/name", post(rename))
         .route("/rows", get(rows))
-        .route("/maybe/{id}", get(async |state: State<App>, id: Path<u64>| maybe(state, id).await.ok_or(StatusCode::NOT_FOUND)))
+        .route(
+            "/maybe/{id}",
+            get(async |state: State<App>, id: Path<u64>| maybe(state, id).await.ok_or(StatusCode::NOT_FOUND)),
+        )
         .route("/names/{id}/{lang}", get(memoized))
         .route("/count/{key}", get(direct))
         .layer(ScopeLayer::new(cache))

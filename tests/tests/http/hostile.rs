@@ -211,6 +211,30 @@ async fn a_body_that_fails_half_way_is_not_kept() {
     assert!(it.get("/").await.is_hit());
 }
 
+/// A length that is not the body's is passed on, for the server to find, and not kept.
+#[tokio::test]
+async fn a_body_of_another_length_than_it_says_is_not_kept() {
+    let it = service(
+        |layer| layer,
+        |n, _: &Request| {
+            let mut response =
+                Body::from_stream(stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"four"))])).into_response();
+            if n == 1 {
+                response.headers_mut().insert("content-length", 9.into());
+            }
+            response
+        },
+    )
+    .await;
+    let mut stream = tokio::net::TcpStream::connect(it.server.address()).await.expect("a connection");
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n").await.expect("sent");
+    let mut seen = Vec::new();
+    let _ = stream.read_to_end(&mut seen).await;
+    let whole = it.get("/").await;
+    assert_eq!((whole.text(), whole.is_hit()), ("four", false));
+    assert!(it.get("/").await.is_hit());
+}
+
 #[tokio::test]
 async fn long_bodies_are_passed_through_and_not_kept() {
     let it = service(

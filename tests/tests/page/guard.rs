@@ -182,7 +182,8 @@ async fn forged_requests_change_nothing() {
     let page = mounted(&cache, |admin| admin).await;
     cache.scope(get_product(1)).await;
     let there = async || cache.scope(get_product::peek(1)).await.unwrap().is_some();
-    let forged: [(&str, u16, fn(Asked) -> Asked); 9] = [
+    type Forge = fn(Asked) -> Asked;
+    let forged: [(&str, u16, Forge); 9] = [
         ("a foreign origin", 403, |it| it.header("origin", "https://evil.example")),
         ("an origin that only begins like ours", 403, |it| it.header("origin", "http://127.0.0.1.evil.example")),
         ("another port of this machine", 403, |it| it.header("origin", "http://127.0.0.1:1")),
