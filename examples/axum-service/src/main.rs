@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 
 use cache_runtime::{Cache, http};
 use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 /// A service that keeps notes, by tenant.
 #[derive(Debug, Parser)]
@@ -34,14 +35,16 @@ struct Options {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = Options::parse();
 
-    // 1. The cache. Handlers and layers use the global one.
+    // 1. The cache. Handlers and layers use the global one; its metrics go to whatever recorder there is.
+    let metrics =
+        PrometheusBuilder::new().set_buckets(&[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0])?.install_recorder()?;
     let cache = Cache::builder().url(&options.cache).enforce_tenant_isolation(true).build().await?;
     cache_runtime::init(cache.clone())?;
     let life = http::lifecycle(cache.clone()).await?;
 
     // 2. The service.
     let db = db::Db::open(std::time::Duration::from_millis(options.query_ms))?;
-    let app = api::routes(db).merge(operation::routes(&life, cache));
+    let app = api::routes(db).merge(operation::routes(&life, cache, metrics));
 
     // 3. Its run: after the last request the cache is closed.
     let address = SocketAddr::from(([127, 0, 0, 1], options.port));
@@ -73,6 +76,7 @@ fn print_tour(address: SocketAddr) {
     println!("What the cache did, and how it is:");
     println!("  curl {at}/stats");
     println!("  curl {at}/healthz");
+    println!("  curl {at}/metrics");
     println!("The same, live in a browser:");
     println!("  {at}/cache");
 }

@@ -57,6 +57,14 @@ async fn the_service_does_what_it_says() {
     assert_eq!(ask("GET", "/notes/1", "a:b", "").await.status, 400);
     assert!(send(address, "GET", "/healthz", &[], "").await.text().contains(r#""status":"ok""#));
 
+    // What Prometheus collects.
+    let metrics = send(address, "GET", "/metrics", &[], "").await;
+    for name in
+        [r#"cache_hits_total{resource_type="note"}"#, "cache_entries", "cache_operation_duration_seconds_bucket"]
+    {
+        assert!(metrics.text().contains(name), "{name}: {}", metrics.text());
+    }
+
     // The live page, for this machine under a name of its own.
     let local = [("host", "localhost")];
     assert!(send(address, "GET", "/cache", &local, "").await.text().contains("<title>Cache</title>"));
