@@ -25,7 +25,9 @@ impl Directives {
         let mut all = Self::default();
         for value in headers.get_all(CACHE_CONTROL) {
             // What cannot be read might have forbidden to store it.
-            let Ok(text) = value.to_str() else { return Self { no_store: true, ..Self::default() } };
+            let Some(text) = value.to_str().ok().filter(|text| is_plain(text)) else {
+                return Self { no_store: true, ..Self::default() };
+            };
             split(text).for_each(|(name, argument)| all.take(name, argument));
         }
         all
@@ -68,6 +70,11 @@ pub(super) const MOST: u64 = 1 << 31;
 pub(super) fn seconds(text: &str) -> u64 {
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text.parse().unwrap_or(MOST).min(MOST) } else { 0 }
+}
+
+/// Whether quotes are where they seem to be: each has its other one, and none is escaped.
+fn is_plain(text: &str) -> bool {
+    !text.contains('\\') && text.matches('"').count().is_multiple_of(2)
 }
 
 /// Directives with their arguments, quotes removed. A comma in quotes ends nothing.
@@ -114,6 +121,8 @@ mod tests {
         assert_eq!(response("max-age").max_age, Some(0));
         assert_eq!(response("max-age=99999999999999999999999").max_age, Some(MOST));
         assert!(response("private=\"set-cookie\"").private);
+        assert!(response(r#"x="a\"b", private"#).no_store);
+        assert!(response("x=\", private").no_store);
         assert!(response("no-cache=\"x\", max-age=1").no_cache);
     }
 

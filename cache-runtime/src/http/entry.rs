@@ -4,14 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, LAST_MODIFIED, VARY,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, DATE, ETAG, EXPIRES,
+    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
 use super::directive::Directives;
+use super::extension::FromLayer;
 use crate::policy::Ages;
 use crate::shape::{Checked, FallibleShared, Handling, One, Shared};
 
@@ -237,6 +238,11 @@ impl Kept {
             }
         }
         headers.insert(AGE, HeaderValue::from(self.age_ms(now_ms) / 1000));
+        if is_head && !is_unchanged && self.status != StatusCode::NO_CONTENT && !headers.contains_key(CONTENT_LENGTH) {
+            // Of the body that `GET` has. A server would say 0, of the one that it is given.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
+        response.extensions_mut().insert(FromLayer);
         *response.status_mut() = if is_unchanged { StatusCode::NOT_MODIFIED } else { self.status };
         response
     }

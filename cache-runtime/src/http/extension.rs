@@ -51,3 +51,7 @@ impl Tags {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeepFor(pub Duration);
+
+/// On a response that a layer has kept: one around it does not keep it once more.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FromLayer;

@@ -115,7 +115,8 @@ fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
     let expires = headers.get(EXPIRES)?;
     let from = headers.get(DATE).and_then(date).unwrap_or(now);
-    Some(date(expires).and_then(|at| at.duration_since(from).ok()).unwrap_or_default())
+    // What is over is over, whatever the clock says that wrote `Date`.
+    Some(date(expires).filter(|at| *at > now).and_then(|at| at.duration_since(from).ok()).unwrap_or_default())
 }
 
 /// Whether its body says that it goes on and on.

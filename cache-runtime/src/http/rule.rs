@@ -32,35 +32,75 @@ pub enum Credentials {
     Shared,
 }
 
-/// Headers by which clients, and what stands in front of a service, change what a handler sees of the request, and of which
-/// a cache knows nothing: whoever sends one could have its response kept for all.
+/// Headers by which clients, and what stands in front of a service, change what a handler sees of the request, or say who they
+/// are, and of which a cache knows nothing: whoever sends one could have its response kept for all. (`Authorization` and `Cookie`
+/// have [settings](Credentials) of their own; what is in no header, such as a client's certificate, is in no key
+/// either.)
 ///
 /// A request with any of them goes to the handler, and nothing is kept, unless the layer was told of it:
 /// [`CacheLayer::key_header`](super::CacheLayer::key_header) where the response depends on it,
 /// [`CacheLayer::ignore_header`](super::CacheLayer::ignore_header) where it does not.
-pub const UNKEYED: [&str; 22] = [
+pub const UNKEYED: &[&str] = &[
+    "api-key",
+    "apikey",
+    "cf-access-jwt-assertion",
+    "client-cert",
+    "client-cert-chain",
     "forwarded",
+    "remote-user",
+    "ssl-client-cert",
+    "tailscale-user-login",
+    "x-access-token",
+    "x-amzn-oidc-accesstoken",
+    "x-amzn-oidc-data",
+    "x-amzn-oidc-identity",
+    "x-api-key",
+    "x-auth-request-access-token",
+    "x-auth-request-email",
+    "x-auth-request-user",
+    "x-auth-token",
+    "x-authenticated-user",
+    "x-client-cert",
     "x-envoy-original-path",
+    "x-forwarded-access-token",
+    "x-forwarded-client-cert",
+    "x-forwarded-email",
+    "x-forwarded-groups",
     "x-forwarded-host",
     "x-forwarded-path",
     "x-forwarded-port",
+    "x-forwarded-preferred-username",
     "x-forwarded-prefix",
     "x-forwarded-proto",
     "x-forwarded-protocol",
     "x-forwarded-scheme",
     "x-forwarded-server",
     "x-forwarded-ssl",
+    "x-forwarded-user",
+    "x-goog-authenticated-user-email",
+    "x-goog-authenticated-user-id",
+    "x-goog-iap-jwt-assertion",
     "x-host",
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-ms-client-principal",
+    "x-ms-client-principal-id",
+    "x-ms-client-principal-name",
     "x-original-host",
     "x-original-uri",
     "x-original-url",
     "x-override-url",
+    "x-remote-user",
     "x-rewrite-uri",
     "x-rewrite-url",
+    "x-session-id",
+    "x-session-token",
+    "x-ssl-client-cert",
+    "x-ssl-client-dn",
+    "x-ssl-client-s-dn",
+    "x-user-id",
 ];
 
 /// Of these, those that are keyed unless the layer was told otherwise: nearly every proxy sends them, and there are few values.
@@ -116,7 +156,7 @@ impl fmt::Debug for Rules {
 impl Rules {
     pub(super) fn new(place: (&'static str, u32)) -> Self {
         let named = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
-        let mut unkeyed = named(&UNKEYED);
+        let mut unkeyed = named(UNKEYED);
         unkeyed.retain(|name| !KEYED.contains(&name.as_str()));
         Self {
             name: "http".into(),

@@ -21,7 +21,7 @@ use tower_service::Service;
 
 use super::body::{self, Body, BoxError, Unkept};
 use super::entry::{Conditions, Entry, Failed, Kept, Shape, Times, at, shape};
-use super::extension::{KeepFor, Tags};
+use super::extension::{FromLayer, KeepFor, Tags};
 use super::judge::{self, Defaults, Refusal};
 use super::request::{Past, Plan};
 use super::rule::Rules;
@@ -96,12 +96,14 @@ where
     let plan = match plan {
         Ok(plan) => Arc::new(plan),
         Err(Past { forward, detail, .. }) => {
+            let mut change = change.map(|change| Change::new(&rules, &call, &change));
             let answer = pass(&rules, exchange, forward, detail).await;
             let status = answer.as_ref().map_or(StatusCode::INTERNAL_SERVER_ERROR, Response::status);
-            if let Some(change) = change
-                && (status.is_success() || status.is_redirection())
-            {
-                drop_target(&rules, &call, &change).await;
+            if let Some(change) = &mut change {
+                if status.is_success() || status.is_redirection() {
+                    Box::pin(change.happened()).await;
+                }
+                change.is_open = false;
             }
             return answer;
         }
@@ -137,20 +139,52 @@ where
     Ok(response)
 }
 
+/// Nothing is kept, and the request wants nothing else (RFC 9111, section 5.2.1.7).
+fn unsatisfied<RB>(rules: &Rules) -> Response<Body<RB>> {
+    let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    say(rules, Outcome::Unsatisfied, &mut response);
+    response
+}
+
 fn say<B>(rules: &Rules, outcome: Outcome, response: &mut Response<B>) {
     if rules.says_status {
         outcome.say(&rules.name, response.headers_mut());
     }
 }
 
-/// What is kept of a target is not believed after it was changed (RFC 9111, section 4.4).
-async fn drop_target(rules: &Rules, call: &Call<'static>, change: &Plan) {
-    let key = logical_key(call.site, |w| change.write_target(rules, w));
-    let tags: [Box<[u8]>; 1] = [key.as_str().as_bytes().into()];
-    // What cannot be delivered is kept in the outbox, and counted there.
-    let _ = call.invalidate_tags(&tags);
-    if let Ok(Some(direct)) = call.direct_shared() {
-        let _ = direct.invalidate_tags(&tags).await;
+/// A request that may change its target: what is kept of that is not believed afterwards (RFC 9111, section 4.4). Also not where
+/// nobody knows whether it did: its client went away, or its handler panicked.
+struct Change<'c> {
+    call: &'c Call<'static>,
+    target: [Box<[u8]>; 1],
+    /// Whether it has begun, and its outcome is unknown.
+    is_open: bool,
+}
+
+impl<'c> Change<'c> {
+    fn new(rules: &Rules, call: &'c Call<'static>, plan: &Plan) -> Self {
+        let key = logical_key(call.site, |w| plan.write_target(rules, w));
+        Self { call, target: [key.as_str().as_bytes().into()], is_open: true }
+    }
+
+    /// What cannot be delivered is kept in the outbox, and counted there.
+    async fn happened(&self) {
+        let _ = self.call.invalidate_tags(&self.target);
+        if let Ok(Some(direct)) = self.call.direct_shared() {
+            let _ = direct.invalidate_tags(&self.target).await;
+        }
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            let _ = self.call.invalidate_tags(&self.target);
+            if let Ok(Some(direct)) = self.call.direct_shared() {
+                direct.invalidate_tags_later(&self.target);
+            }
+        }
     }
 }
 
@@ -166,13 +200,14 @@ impl Visit<'_> {
     {
         let (rules, plan) = (self.rules, &self.plan);
         let mut variants = Vec::new();
+        // Set where what is there is too old for this request.
+        let mut mode = Mode::Read;
         while variants.len() < LEVELS {
             let headers = exchange.request.headers();
             let key = self.call.key(|w| plan.write(rules, &variants, w));
             let miss = if variants.is_empty() { Forward::UriMiss } else { Forward::VaryMiss };
-            let mut mode = Mode::Read;
-            if plan.is_choosy() {
-                match self.peek(&key).await.as_deref() {
+            if plan.is_choosy() && mode == Mode::Read {
+                match Box::pin(self.peek(&key)).await.as_deref() {
                     Some(Entry::Kept(kept)) if !kept.fits(headers) => {
                         variants.push(kept.variant_of(headers));
                         continue;
@@ -181,12 +216,7 @@ impl Visit<'_> {
                         self.count_hit();
                         return Ok(self.respond(kept, &Conditions::of(headers)));
                     }
-                    _ if plan.wants.only_if_cached => {
-                        let mut response = Response::new(Body::whole(bytes::Bytes::new()));
-                        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-                        say(rules, Outcome::Unsatisfied, &mut response);
-                        return Ok(response);
-                    }
+                    _ if plan.wants.only_if_cached => return Ok(unsatisfied(rules)),
                     // Its response has no body to keep.
                     _ if plan.is_head => return pass(rules, exchange, miss, None).await,
                     None if !plan.wants.no_cache => {}
@@ -196,29 +226,45 @@ impl Visit<'_> {
             let hit = if mode == Mode::Read { self.call.hit_under(&key, shape()) } else { None };
             let ask = match hit {
                 Some(ret) => Ask::Done(ret),
-                None => self.call.ask(mode, &key, self.early(&variants), shape()).await,
+                // A hit in memory is not to carry what a miss needs: futures are moved.
+                None => Box::pin(self.call.ask(mode, &key, self.early(&variants), shape())).await,
             };
             let found = match ask {
                 Ask::Done(found) => found,
                 Ask::Run(run) => {
                     if let Some(Ok(old)) = run.old()
                         && let Entry::Kept(kept) = &**old
-                        && !kept.fits(headers)
                     {
-                        // An old response of somebody else's: that one is not refreshed by this request.
-                        variants.push(kept.variant_of(headers));
-                        continue;
+                        if !kept.fits(headers) {
+                            // An old response of somebody else's: that one is not refreshed by this request.
+                            variants.push(kept.variant_of(headers));
+                            mode = Mode::Read;
+                            continue;
+                        }
+                        if mode == Mode::Read && !kept.satisfies(&plan.wants, self.now_ms()) {
+                            mode = Mode::Refresh;
+                            continue;
+                        }
                     }
                     let forward = if mode == Mode::Refresh { Forward::Request } else { miss };
-                    return self.load(run, exchange, forward).await;
+                    return Box::pin(self.load(run, exchange, forward)).await;
                 }
             };
             match found.as_deref() {
-                Ok(Entry::Kept(kept)) if !kept.fits(headers) => variants.push(kept.variant_of(headers)),
+                Ok(Entry::Kept(kept)) if !kept.fits(headers) => {
+                    variants.push(kept.variant_of(headers));
+                    mode = Mode::Read;
+                }
+                Ok(Entry::Kept(kept)) if mode == Mode::Read && !kept.satisfies(&plan.wants, self.now_ms()) => {
+                    mode = Mode::Refresh;
+                }
                 Ok(Entry::Kept(kept)) => return Ok(self.respond(kept, &Conditions::of(headers))),
                 Ok(Entry::Uncacheable) => return pass(rules, exchange, miss, Some("uncacheable")).await,
                 Err(Failed) => return pass(rules, exchange, miss, None).await,
             }
+        }
+        if plan.wants.only_if_cached {
+            return Ok(unsatisfied(rules));
         }
         pass(rules, exchange, Forward::VaryMiss, Some("vary")).await
     }
@@ -292,7 +338,8 @@ impl Visit<'_> {
                 let (at, loader) = loading.split();
                 let load = loader.begin(&at).await?;
                 let exchange = { seat.lock().exchange.take() }?;
-                let mut done = load.run(produce(&rules, &plan, &at, exchange, &seat)).await;
+                let is_forced = forward == Forward::Request;
+                let mut done = load.run(produce(&rules, &plan, &at, exchange, is_forced, &seat)).await;
                 done.on_value(|entry, fill| terms(&rules, &at, entry, &seat.lock().tags, fill));
                 Some(done.finish().await)
             }
@@ -347,6 +394,7 @@ async fn produce<S, B, RB>(
     plan: &Plan,
     at_call: &Call<'_>,
     exchange: Exchange<S, B>,
+    is_forced: bool,
     seat: &Mutex<Seat<S, B, RB, S::Error>>,
 ) -> Result<Arc<Entry>, Failed>
 where
@@ -383,13 +431,22 @@ where
             Refusal::Failed(_) => Err(Failed),
         }
     };
-    if parts.extensions.get::<MadeFor>().is_some_and(|made| made.0.as_ref() != at_call.tenant()) {
+    let is_others = |made: &MadeFor| made.0.is_none() || made.0.as_ref() != at_call.tenant();
+    if parts.extensions.get::<MadeFor>().is_some_and(is_others) {
         // The layer that tells tenants apart is within this one: here nobody knows whose response it is.
         let response = Response::from_parts(parts, Body::through(body));
         return refuse(Refusal::Private("tenant"), response);
     }
+    if parts.extensions.get::<FromLayer>().is_some() {
+        // Another layer keeps it. What it depends on is known there, and not here.
+        return refuse(Refusal::Private("kept-within"), Response::from_parts(parts, Body::through(body)));
+    }
     let terms = match judge::judge(parts.status, &parts.headers, said, &defaults, at(now_ms)) {
         Ok(terms) => terms,
+        // What one client brings about by asking for something newer is no reason to forget what all others are served.
+        Err(Refusal::Private(why)) if is_forced && parts.status.is_client_error() => {
+            return refuse(Refusal::Failed(why), Response::from_parts(parts, Body::through(body)));
+        }
         Err(refusal) => return refuse(refusal, Response::from_parts(parts, Body::through(body))),
     };
     let body = match body::read(body, rules.max_body, after(alive_now(), rules.patience)).await {

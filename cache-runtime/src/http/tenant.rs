@@ -178,7 +178,10 @@ where
         let made_for = MadeFor(tenant.clone());
         let work = async move {
             let mut response = service.call(Request::from_parts(parts, body)).await?.map(Body::through);
-            response.extensions_mut().insert(made_for);
+            let extensions = response.extensions_mut();
+            if !extensions.get::<MadeFor>().is_some_and(|made| made.0.is_some()) {
+                extensions.insert(made_for);
+            }
             Ok(response)
         };
         match tenant {

@@ -6,7 +6,9 @@
 macro_rules! __shape {
     ($ret:ty) => {{
         #[allow(unused_imports)]
-        use $crate::__private::{PeelNoArc as _, PeelNoOption as _, PeelNoResult as _, PeelResult as _};
+        use $crate::__private::{
+            PeelNoArc as _, PeelNoOption as _, PeelNoResult as _, PeelResult as _, PeelWrapping as _,
+        };
         $crate::__private::Probe::<$ret>::NEW.peel_result().peel_option().peel_arc()
     }};
 }
@@ -42,7 +44,9 @@ pub use crate::__gated as gated;
 macro_rules! __succeeds {
     ($ret:expr) => {{
         #[allow(unused_imports)]
-        use $crate::__private::{PeelNoArc as _, PeelNoOption as _, PeelNoResult as _, PeelResult as _};
+        use $crate::__private::{
+            PeelNoArc as _, PeelNoOption as _, PeelNoResult as _, PeelResult as _, PeelWrapping as _,
+        };
         let ret = $ret;
         $crate::__private::succeeded($crate::__private::Probe::of(&ret).peel_result().peel_option().peel_arc(), &ret)
     }};

@@ -35,7 +35,7 @@ pub use crate::shape::{
 };
 pub use crate::shape::{
     Cached, Declared, Fallback, Gate, GateUnstorable, KeepErrors, KeepErrorsHere, Outcome, PeelNoArc, PeelNoOption,
-    PeelNoResult, PeelResult, Probe, Returned, Shape, kind, memoizable, storable,
+    PeelNoResult, PeelResult, PeelWrapping, Probe, Returned, Shape, kind, memoizable, storable,
 };
 pub use crate::site::{Registered, Site, SiteKind, UNKNOWN};
 pub use crate::stats::FunctionStats;

@@ -8,7 +8,7 @@ use axum::Json;
 use super::bounds::Plain;
 use super::cached::Classified;
 use super::gate::GateUnstorable;
-use super::probe::{AfterOption, Never, One, Probe, Shape};
+use super::probe::{AfterOption, Never, One, PeelWrapping, Probe, Shape};
 use super::signature::{Declared, DeclaredArc, DeclaredOption, Outcome};
 use super::wrap::{HandOut, HandsOut};
 use crate::record::Erased;
@@ -17,9 +17,9 @@ use crate::record::Erased;
 #[derive(Debug)]
 pub struct InJson;
 
-impl<V, R, O> AfterOption<Json<V>, R, O> {
-    /// Peels a `Json`.
-    pub fn peel_arc(self) -> Shape<V, R, O, InJson> {
+impl<V, R, O> PeelWrapping for AfterOption<Json<V>, R, O> {
+    type Peeled = Shape<V, R, O, InJson>;
+    fn peel_arc(self) -> Self::Peeled {
         Shape::new()
     }
 }

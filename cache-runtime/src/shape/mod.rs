@@ -27,7 +27,9 @@ pub use cached::{Cached, memoizable, storable};
 pub(crate) use cached::{Checked, Classified, RetOf, Split, ages_of};
 pub use gate::{Gate, GateUnstorable};
 pub(crate) use probe::{AfterResult, Fallible, FallibleShared, Maybe, Never, One, Owned, Shared};
-pub use probe::{KeepErrors, KeepErrorsHere, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, Probe, Shape};
+pub use probe::{
+    KeepErrors, KeepErrorsHere, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, PeelWrapping, Probe, Shape,
+};
 pub(crate) use returned::Kept;
 pub use returned::Returned;
 pub use signature::{Declared, Fallback, Outcome, kind};

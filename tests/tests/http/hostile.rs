@@ -30,7 +30,7 @@ fn page(n: u64, request: &Request) -> String {
 /// Cache poisoning by headers that are in no key: the list, one by one.
 #[tokio::test]
 async fn no_header_of_the_list_gets_into_a_kept_page() {
-    for name in UNKEYED {
+    for &name in UNKEYED {
         let it = service(|layer| layer, page).await;
         let poisoned = it.get_with("/", &[(name, "evil.example")]).await;
         assert!(poisoned.text().contains("evil"), "the page does not say what {name} says");

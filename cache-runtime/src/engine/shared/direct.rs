@@ -463,13 +463,23 @@ impl Direct<'_> {
 
     /// Makes everything under these tags invalid, and drops the entries of that name. One round trip.
     pub(crate) async fn invalidate_tags(&self, tags: &[Box<[u8]>]) -> Result<(), Error> {
+        self.shared.invalidate(self.of_tags(tags)).await.map(drop)
+    }
+
+    /// The same in the background, for who cannot wait.
+    #[cfg(feature = "tower")]
+    pub(crate) fn invalidate_tags_later(&self, tags: &[Box<[u8]>]) {
+        self.shared.invalidate_later(self.of_tags(tags));
+    }
+
+    fn of_tags(&self, tags: &[Box<[u8]>]) -> Invalidation {
         let mut what = Invalidation::default();
         for tag in tags {
             let key = crate::engine::targets::physical_key(self.core, self.call, tag);
             self.shared.push_entry(&key, &mut what);
             self.shared.push_cell(Covers::Tag, self.call.tenant(), tag, &mut what);
         }
-        self.shared.invalidate(what).await.map(drop)
+        what
     }
 
     pub(crate) async fn invalidate_cell(&self, covers: Covers, text: &[u8]) -> Result<(), Error> {
