@@ -179,7 +179,7 @@ where
         let work = async move {
             let mut response = service.call(Request::from_parts(parts, body)).await?.map(Body::through);
             let extensions = response.extensions_mut();
-            if !extensions.get::<MadeFor>().is_some_and(|made| made.0.is_some()) {
+            if extensions.get::<MadeFor>().is_none_or(|made| made.0.is_none()) {
                 extensions.insert(made_for);
             }
             Ok(response)
