@@ -243,6 +243,17 @@ mod tests {
     }
 
     #[test]
+    fn what_has_expired_is_not_fresh_because_an_old_date_says_so() {
+        let pairs = [("expires", "Thu, 01 Jan 1970 00:01:00 GMT"), ("date", "Thu, 01 Jan 1970 00:00:10 GMT")];
+        let at = |seconds| {
+            let now = NOW + Duration::from_secs(seconds);
+            judge(StatusCode::OK, &headers(&pairs), None, &Defaults::default(), now).map(|terms| terms.life)
+        };
+        assert_eq!(at(59), Ok(Some(Duration::from_secs(50))));
+        assert_eq!(at(60), Err(Refusal::Private("expired")));
+    }
+
+    #[test]
     fn headers_that_a_response_varies_by_are_a_set() {
         let terms = of(200, &[("vary", "Accept-Language, accept"), ("vary", "ACCEPT")]).expect("kept");
         assert_eq!(terms.vary, ["accept", "accept-language"]);
