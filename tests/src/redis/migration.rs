@@ -48,26 +48,42 @@ impl Cluster {
         }
     }
 
-    /// Makes the new node the owner of the slot, and waits until all nodes agree.
+    /// Makes the new node the owner of the slot, and waits until all nodes agree and none has it on its way any more.
     pub async fn end_migration(&self, slot: u16, to: usize) {
         let from = self.owner(slot).await;
-        let text = slot.to_string();
         // The new owner first: a slot that nobody owns is refused by all.
         let others = (0..PRIMARIES).filter(|index| *index != to && *index != from);
         let nodes: Vec<usize> =
             [to, from].into_iter().chain(others).filter(|index| self.node(*index).is_running()).collect();
+        // Each of them is told, also who has heard from the others who has it: that alone does not end a migration, and a
+        // node that goes on giving the slot away sends everybody in circles from the day on which it has it again.
+        for index in &nodes {
+            self.assign(*index, slot, to).await;
+        }
         // Where several slots are on their way, what a node has heard before may undo it.
         eventually("all nodes agree who has the slot", AGREE, async || {
             let mut agreed = true;
             for index in &nodes {
-                if self.owner_as_seen_by(*index, slot).await != Some(to) {
+                let told = self.owner_as_seen_by(*index, slot).await == Some(to) && !self.is_moving(*index, slot).await;
+                if !told {
                     agreed = false;
-                    self.node(*index).command(&["CLUSTER", "SETSLOT", &text, "NODE", self.id(to)]).await;
+                    self.assign(*index, slot, to).await;
                 }
             }
             agreed
         })
         .await;
         self.wait_until_ok().await;
+    }
+
+    async fn assign(&self, index: usize, slot: u16, to: usize) {
+        self.node(index).command(&["CLUSTER", "SETSLOT", &slot.to_string(), "NODE", self.id(to)]).await;
+    }
+
+    /// Whether a node is giving the slot away, or taking it.
+    async fn is_moving(&self, index: usize, slot: u16) -> bool {
+        // `[slot->-id]` and `[slot-<-id]`, in the line of the node that is asked.
+        let text: String = self.node(index).query(&["CLUSTER", "NODES"]).await;
+        text.contains(&format!(" [{slot}-"))
     }
 }
