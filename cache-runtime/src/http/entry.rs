@@ -116,17 +116,25 @@ impl Conditions {
 
 /// The values that a request has in these headers.
 pub(super) fn variant(names: &[HeaderName], headers: &HeaderMap) -> Variant {
+    keyed(names, headers, std::iter::empty())
+}
+
+/// The values that a request has in these headers, and other texts that it says.
+pub(super) fn keyed<'t>(names: &[HeaderName], headers: &HeaderMap, others: impl Iterator<Item = &'t str>) -> Variant {
     let mut hasher = blake3::Hasher::new();
     let mut feed = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
+    // Where the headers end and the others begin.
+    feed(&(names.len() as u64).to_le_bytes());
     for name in names {
         feed(name.as_str().as_bytes());
         let values = headers.get_all(name);
         feed(&(values.iter().count() as u64).to_le_bytes());
         values.iter().for_each(|value| feed(value.as_bytes()));
     }
+    others.for_each(|text| feed(text.as_bytes()));
     let mut variant = Variant::default();
     variant.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     variant

@@ -23,7 +23,7 @@ use super::body::{self, Body, BoxError, Unkept};
 use super::entry::{Conditions, Entry, Failed, Kept, Shape, Times, at, shape};
 use super::extension::{FromLayer, KeepFor, Tags};
 use super::judge::{self, Defaults, Refusal};
-use super::request::{Past, Plan};
+use super::request::{Past, Plan, Target};
 use super::rule::Rules;
 use super::status::{Forward, Outcome};
 use super::tenant::MadeFor;
@@ -89,7 +89,7 @@ where
     let (parts, body) = request.into_parts();
     let plan = Plan::of(&rules, &parts, is_empty);
     let change = match &plan {
-        Err(Past { is_unsafe: true, .. }) => Some(Plan::of_change(&rules, &parts)),
+        Err(Past { is_unsafe: true, .. }) => Some(Target::of_change(&rules, &parts)),
         _ => None,
     };
     let exchange = Exchange { service, request: Request::from_parts(parts, body) };
@@ -157,22 +157,22 @@ fn say<B>(rules: &Rules, outcome: Outcome, response: &mut Response<B>) {
 /// nobody knows whether it did: its client went away, or its handler panicked.
 struct Change<'c> {
     call: &'c Call<'static>,
-    target: [Box<[u8]>; 1],
+    targets: Vec<Box<[u8]>>,
     /// Whether it has begun, and its outcome is unknown.
     is_open: bool,
 }
 
 impl<'c> Change<'c> {
-    fn new(rules: &Rules, call: &'c Call<'static>, plan: &Plan) -> Self {
-        let key = logical_key(call.site, |w| plan.write_target(rules, w));
-        Self { call, target: [key.as_str().as_bytes().into()], is_open: true }
+    fn new(rules: &Rules, call: &'c Call<'static>, targets: &[Target]) -> Self {
+        let key = |target: &Target| logical_key(call.site, |w| target.write(rules, w)).as_str().as_bytes().into();
+        Self { call, targets: targets.iter().map(key).collect(), is_open: true }
     }
 
     /// What cannot be delivered is kept in the outbox, and counted there.
     async fn happened(&self) {
-        let _ = self.call.invalidate_tags(&self.target);
+        let _ = self.call.invalidate_tags(&self.targets);
         if let Ok(Some(direct)) = self.call.direct_shared() {
-            let _ = direct.invalidate_tags(&self.target).await;
+            let _ = direct.invalidate_tags(&self.targets).await;
         }
     }
 }
@@ -180,9 +180,9 @@ impl<'c> Change<'c> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         if self.is_open {
-            let _ = self.call.invalidate_tags(&self.target);
+            let _ = self.call.invalidate_tags(&self.targets);
             if let Ok(Some(direct)) = self.call.direct_shared() {
-                direct.invalidate_tags_later(&self.target);
+                direct.invalidate_tags_later(&self.targets);
             }
         }
     }
@@ -294,7 +294,7 @@ impl Visit<'_> {
         early.tags(|tags| {
             tags.add(plan.tags.iter().map(|tag| &**tag));
             if plan.is_variant(variants) {
-                tags.add(logical_key(self.site, |w| plan.write_target(rules, w)));
+                tags.add(logical_key(self.site, |w| plan.target().write(rules, w)));
             }
         });
         if let Some(namespace) = &plan.namespace {

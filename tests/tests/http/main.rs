@@ -1,5 +1,6 @@
 //! The layers of HTTP services, over real HTTP: every test has a server on a port of its own.
 
+mod address;
 mod concurrency;
 mod edge;
 mod handler;
