@@ -211,6 +211,12 @@ impl Kept {
             && wants.min_fresh.is_none_or(|least| left >= least)
     }
 
+    /// Whether it may be served where the handler fails (RFC 5861, section 4).
+    pub(super) fn outlasts_failures(&self, now_ms: u64) -> bool {
+        let until = self.life_ms.saturating_add(self.stale_if_error_ms);
+        self.stale_if_error_ms > 0 && self.age_ms(now_ms) < until
+    }
+
     pub(super) fn made_ms(&self) -> u64 {
         self.made_ms
     }

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use parking_lot::Mutex;
 use tower_service::Service;
@@ -33,6 +33,7 @@ use crate::engine::call::{Call, logical_key};
 use crate::engine::core::Core;
 use crate::engine::load::Fill;
 use crate::engine::read::Mode;
+use crate::engine::sink::Early;
 use crate::key::KeyWriter;
 use crate::policy::{Jitter, Lifetime};
 use crate::site::Site;
@@ -58,6 +59,15 @@ struct Seat<S, B, RB, E> {
     /// What it made, where it is.
     made: Option<Arc<Entry>>,
     tags: Tags,
+    /// Whether what the handler said is for this request alone, and says nothing of what others are served.
+    is_own: bool,
+}
+
+/// What a request that wanted something new goes back to if the handler fails.
+struct Fallback {
+    key: KeyWriter,
+    early: Early,
+    headers: HeaderMap,
 }
 
 /// Everything about one request that does not change.
@@ -246,8 +256,14 @@ impl Visit<'_> {
                             continue;
                         }
                     }
-                    let forward = if mode == Mode::Refresh { Forward::Request } else { miss };
-                    return Box::pin(self.load(run, exchange, forward)).await;
+                    let (forward, fallback) = match mode {
+                        Mode::Read => (miss, None),
+                        Mode::Refresh => {
+                            let (early, headers) = (self.early(&variants), headers.clone());
+                            (Forward::Request, Some(Fallback { key, early, headers }))
+                        }
+                    };
+                    return Box::pin(self.load(run, exchange, forward, fallback)).await;
                 }
             };
             match found.as_deref() {
@@ -288,7 +304,7 @@ impl Visit<'_> {
     }
 
     /// What is known of the entry before it is loaded.
-    fn early(&self, variants: &[super::entry::Variant]) -> crate::engine::sink::Early {
+    fn early(&self, variants: &[super::entry::Variant]) -> Early {
         let (rules, plan) = (self.rules, &self.plan);
         let mut early = self.call.early();
         early.tags(|tags| {
@@ -313,8 +329,26 @@ impl Visit<'_> {
         response
     }
 
+    /// What is kept, for a request that wanted something new of a handler that failed.
+    async fn fall_back<RB>(&self, fallback: Fallback, conditions: &Conditions) -> Option<Response<Body<RB>>> {
+        let Fallback { key, early, headers } = fallback;
+        let entry = self.call.kept_after_all(&key, &early, shape()).await?.ok()?;
+        match &*entry {
+            Entry::Kept(kept) if kept.fits(&headers) && kept.outlasts_failures(self.now_ms()) => {
+                Some(self.respond(kept, conditions))
+            }
+            _ => None,
+        }
+    }
+
     /// Has the handler's response kept, or what is old served meanwhile.
-    async fn load<S, B, RB>(self, run: Run<Shape>, exchange: Exchange<S, B>, forward: Forward) -> Answer<RB, S::Error>
+    async fn load<S, B, RB>(
+        self,
+        run: Run<Shape>,
+        exchange: Exchange<S, B>,
+        forward: Forward,
+        fallback: Option<Fallback>,
+    ) -> Answer<RB, S::Error>
     where
         S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
         S::Error: Send + 'static,
@@ -330,6 +364,7 @@ impl Visit<'_> {
             why: None,
             made: None,
             tags: Tags::default(),
+            is_own: false,
         }));
         let (drive, loading) = run.split();
         let work = {
@@ -340,6 +375,10 @@ impl Visit<'_> {
                 let exchange = { seat.lock().exchange.take() }?;
                 let is_forced = forward == Forward::Request;
                 let mut done = load.run(produce(&rules, &plan, &at, exchange, is_forced, &seat)).await;
+                if seat.lock().is_own {
+                    done.withdraw();
+                    return None;
+                }
                 done.on_value(|entry, fill| terms(&rules, &at, entry, &seat.lock().tags, fill));
                 Some(done.finish().await)
             }
@@ -361,6 +400,13 @@ impl Visit<'_> {
             let mut seat = seat.lock();
             (seat.answer.take(), seat.why, seat.exchange.take())
         };
+        let is_failure = |response: &Response<_>| judge::is_failure(response.status());
+        if let Some(fallback) = fallback
+            && answer.as_ref().is_some_and(|answer| answer.as_ref().map_or(true, is_failure))
+            && let Some(response) = Box::pin(self.fall_back(fallback, &conditions)).await
+        {
+            return Ok(response);
+        }
         match (answer, left) {
             (Some(answer), _) => answer.map(|mut response| {
                 say(self.rules, Outcome::Forwarded(forward, why), &mut response);
@@ -441,10 +487,12 @@ where
         // Another layer keeps it. What it depends on is known there, and not here.
         return refuse(Refusal::Private("kept-within"), Response::from_parts(parts, Body::through(body)));
     }
+    let is_error = parts.status.is_client_error() || parts.status.is_server_error();
     let terms = match judge::judge(parts.status, &parts.headers, said, &defaults, at(now_ms)) {
         Ok(terms) => terms,
         // What one client brings about by asking for something newer is no reason to forget what all others are served.
-        Err(Refusal::Private(why)) if is_forced && parts.status.is_client_error() => {
+        Err(Refusal::Private(why)) if is_forced && is_error => {
+            seat.lock().is_own = true;
             return refuse(Refusal::Failed(why), Response::from_parts(parts, Body::through(body)));
         }
         Err(refusal) => return refuse(refusal, Response::from_parts(parts, Body::through(body))),

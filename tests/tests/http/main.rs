@@ -8,6 +8,7 @@ mod hostile;
 mod isolation;
 mod life;
 mod redis;
+mod refresh;
 mod response;
 mod semantics;
 mod support;

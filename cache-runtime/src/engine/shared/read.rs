@@ -271,6 +271,20 @@ impl Call<'_> {
         Some(Old { ret: shape.revive(stored)?, freshness, chance })
     }
 
+    /// What is kept under a key, however old, for a caller whose own load has failed.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn kept_after_all<S: Cached>(&self, key: &KeyWriter, early: &Early, shape: S) -> Option<S::Ret> {
+        let core = self.cacheable(shape)?;
+        let mut old = self.aged_here(core, key, shape);
+        if let (None, Some(shared)) = (&old, self.shared().filter(|shared| shared.is_trusted())) {
+            let mut want = Want::of(shared, self, key, early);
+            want.aged = true;
+            let seen = shared.look(std::slice::from_ref(&want), wall_ms()).await.ok()?;
+            old = self.aged(core, shared, &mut want, seen.first()?, shape, rand::random());
+        }
+        Some(old?.ret)
+    }
+
     /// For how long a value is of use after its life.
     fn ages_of<S: Cached>(&self, shape: S, stored: &Stored) -> Ages {
         ages_of(shape, stored).unwrap_or(self.site.options.ages)
