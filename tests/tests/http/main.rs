@@ -1,6 +1,7 @@
 //! The layers of HTTP services, over real HTTP: every test has a server on a port of its own.
 
 mod address;
+mod catalogue;
 mod concurrency;
 mod edge;
 mod handler;
