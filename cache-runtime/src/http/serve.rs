@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
@@ -20,7 +21,7 @@ use parking_lot::Mutex;
 use tower_service::Service;
 
 use super::body::{self, Body, BoxError, Unkept};
-use super::entry::{Conditions, Entry, Failed, Kept, Shape, Times, at, shape};
+use super::entry::{Conditions, Entry, Failed, Kept, Said, Shape, Times, at, shape};
 use super::extension::{FromLayer, KeepFor, Tags};
 use super::judge::{self, Defaults, Refusal};
 use super::request::{Past, Plan, Target};
@@ -58,16 +59,34 @@ struct Seat<S, B, RB, E> {
     why: Option<&'static str>,
     /// What it made, where it is.
     made: Option<Arc<Entry>>,
-    tags: Tags,
     /// Whether what the handler said is for this request alone, and says nothing of what others are served.
     is_own: bool,
 }
 
-/// What a request that wanted something new goes back to if the handler fails.
-struct Fallback {
+/// Where the response of a request is kept, and whether what is there is of use to its load.
+struct Place {
     key: KeyWriter,
     early: Early,
+    /// The request's.
     headers: HeaderMap,
+    forward: Forward,
+    /// Whether the handler may confirm what is there.
+    has_old: bool,
+}
+
+impl Place {
+    /// What is there, however old, if it is this request's.
+    async fn kept(&self, call: &Call<'_>) -> Option<Arc<Entry>> {
+        let entry = call.kept_now(&self.key, &self.early, shape()).await?.ok()?;
+        matches!(&*entry, Entry::Kept(kept) if kept.fits(&self.headers)).then_some(entry)
+    }
+
+    /// Has a request ask the handler whether what is there still holds. Looked up within the load: what was invalidated before
+    /// that began is not there, and what is invalidated later is refused with the load (invariant 1).
+    async fn asked_about(&self, call: &Call<'_>, request: &mut HeaderMap) -> Option<Arc<Entry>> {
+        let entry = if self.has_old { self.kept(call).await? } else { return None };
+        matches!(&*entry, Entry::Kept(kept) if kept.ask_about(request)).then_some(entry)
+    }
 }
 
 /// Everything about one request that does not change.
@@ -151,7 +170,7 @@ where
 
 /// Nothing is kept, and the request wants nothing else (RFC 9111, section 5.2.1.7).
 fn unsatisfied<RB>(rules: &Rules) -> Response<Body<RB>> {
-    let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+    let mut response = Response::new(Body::whole(Bytes::new()));
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     say(rules, Outcome::Unsatisfied, &mut response);
     response
@@ -256,14 +275,10 @@ impl Visit<'_> {
                             continue;
                         }
                     }
-                    let (forward, fallback) = match mode {
-                        Mode::Read => (miss, None),
-                        Mode::Refresh => {
-                            let (early, headers) = (self.early(&variants), headers.clone());
-                            (Forward::Request, Some(Fallback { key, early, headers }))
-                        }
-                    };
-                    return Box::pin(self.load(run, exchange, forward, fallback)).await;
+                    let forward = if mode == Mode::Refresh { Forward::Request } else { miss };
+                    let (early, headers, has_old) = (self.early(&variants), headers.clone(), run.old().is_some());
+                    let place = Arc::new(Place { key, early, headers, forward, has_old });
+                    return Box::pin(self.load(run, exchange, place)).await;
                 }
             };
             match found.as_deref() {
@@ -330,25 +345,16 @@ impl Visit<'_> {
     }
 
     /// What is kept, for a request that wanted something new of a handler that failed.
-    async fn fall_back<RB>(&self, fallback: Fallback, conditions: &Conditions) -> Option<Response<Body<RB>>> {
-        let Fallback { key, early, headers } = fallback;
-        let entry = self.call.kept_after_all(&key, &early, shape()).await?.ok()?;
+    async fn fall_back<RB>(&self, place: &Place, conditions: &Conditions) -> Option<Response<Body<RB>>> {
+        let entry = place.kept(&self.call).await?;
         match &*entry {
-            Entry::Kept(kept) if kept.fits(&headers) && kept.outlasts_failures(self.now_ms()) => {
-                Some(self.respond(kept, conditions))
-            }
+            Entry::Kept(kept) if kept.outlasts_failures(self.now_ms()) => Some(self.respond(kept, conditions)),
             _ => None,
         }
     }
 
     /// Has the handler's response kept, or what is old served meanwhile.
-    async fn load<S, B, RB>(
-        self,
-        run: Run<Shape>,
-        exchange: Exchange<S, B>,
-        forward: Forward,
-        fallback: Option<Fallback>,
-    ) -> Answer<RB, S::Error>
+    async fn load<S, B, RB>(self, run: Run<Shape>, exchange: Exchange<S, B>, place: Arc<Place>) -> Answer<RB, S::Error>
     where
         S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
         S::Error: Send + 'static,
@@ -357,29 +363,23 @@ impl Visit<'_> {
         RB: HttpBody + Send + 'static,
         RB::Error: Into<BoxError>,
     {
-        let conditions = Conditions::of(exchange.request.headers());
-        let seat = Arc::new(Mutex::new(Seat {
-            exchange: Some(exchange),
-            answer: None,
-            why: None,
-            made: None,
-            tags: Tags::default(),
-            is_own: false,
-        }));
+        let (forward, conditions) = (place.forward, Conditions::of(&place.headers));
+        let seat =
+            Arc::new(Mutex::new(Seat { exchange: Some(exchange), answer: None, why: None, made: None, is_own: false }));
         let (drive, loading) = run.split();
         let work = {
             let (rules, plan, seat) = (Arc::clone(self.rules), Arc::clone(&self.plan), Arc::clone(&seat));
+            let place = Arc::clone(&place);
             async move {
                 let (at, loader) = loading.split();
                 let load = loader.begin(&at).await?;
                 let exchange = { seat.lock().exchange.take() }?;
-                let is_forced = forward == Forward::Request;
-                let mut done = load.run(produce(&rules, &plan, &at, exchange, is_forced, &seat)).await;
+                let mut done = load.run(produce(&rules, &plan, &at, exchange, &place, &seat)).await;
                 if seat.lock().is_own {
                     done.withdraw();
                     return None;
                 }
-                done.on_value(|entry, fill| terms(&rules, &at, entry, &seat.lock().tags, fill));
+                done.on_value(|entry, fill| terms(&rules, &at, entry, fill));
                 Some(done.finish().await)
             }
         };
@@ -401,9 +401,9 @@ impl Visit<'_> {
             (seat.answer.take(), seat.why, seat.exchange.take())
         };
         let is_failure = |response: &Response<_>| judge::is_failure(response.status());
-        if let Some(fallback) = fallback
+        if forward == Forward::Request
             && answer.as_ref().is_some_and(|answer| answer.as_ref().map_or(true, is_failure))
-            && let Some(response) = Box::pin(self.fall_back(fallback, &conditions)).await
+            && let Some(response) = Box::pin(self.fall_back(&place, &conditions)).await
         {
             return Ok(response);
         }
@@ -415,7 +415,7 @@ impl Visit<'_> {
             (None, Some(exchange)) => pass(self.rules, exchange, forward, None).await,
             // The load was given up with the request in it.
             (None, None) => {
-                let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+                let mut response = Response::new(Body::whole(Bytes::new()));
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 Ok(response)
             }
@@ -424,12 +424,12 @@ impl Visit<'_> {
 }
 
 /// What the engine is told of a value.
-fn terms(rules: &Rules, at: &Call<'_>, entry: &Entry, tags: &Tags, fill: &mut Fill<'_>) {
+fn terms(rules: &Rules, at: &Call<'_>, entry: &Entry, fill: &mut Fill<'_>) {
     match entry {
         Entry::Uncacheable => fill.ttl(Lifetime::For(rules.pass_for)),
         Entry::Kept(kept) => {
             fill.ttl(Lifetime::For(kept.left(at.core().map_or(0, |core| wall_ms(core)))));
-            fill.add(tags.0.iter().map(|tag| &**tag));
+            fill.add(kept.said().tags.iter().map(|tag| &**tag));
         }
     }
 }
@@ -440,7 +440,7 @@ async fn produce<S, B, RB>(
     plan: &Plan,
     at_call: &Call<'_>,
     exchange: Exchange<S, B>,
-    is_forced: bool,
+    place: &Place,
     seat: &Mutex<Seat<S, B, RB, S::Error>>,
 ) -> Result<Arc<Entry>, Failed>
 where
@@ -449,8 +449,8 @@ where
     RB::Error: Into<BoxError>,
 {
     let Exchange { mut service, mut request } = exchange;
-    let asked = request.headers().clone();
     Conditions::strip(request.headers_mut());
+    let old = Box::pin(place.asked_about(at_call, request.headers_mut())).await;
     let response = match service.call(request).await {
         Ok(response) => response,
         Err(error) => {
@@ -460,13 +460,32 @@ where
     };
     let (mut parts, body) = response.into_parts();
     let now_ms = at_call.core().map_or(0, |core| wall_ms(core));
-    let said = parts.extensions.get::<KeepFor>().map(|keep| keep.0);
+    let mut said = Said {
+        tags: parts.extensions.get::<Tags>().map(|tags| tags.0.clone()).unwrap_or_default(),
+        keep_for: parts.extensions.get::<KeepFor>().map(|keep| keep.0),
+    };
     let defaults = Defaults {
         stale: rules.stale,
         stale_if_error: rules.stale_if_error,
         stores_set_cookie: rules.stores_set_cookie,
         is_authorized: plan.is_authorized,
     };
+    // What the handler has confirmed is its response, whatever becomes of it.
+    let mut confirmed = None;
+    if parts.status == StatusCode::NOT_MODIFIED
+        && let Some(Entry::Kept(kept)) = old.as_deref()
+    {
+        confirmed = kept.confirmed(&mut parts);
+        if confirmed.is_none() {
+            // The request is gone, and cannot be made again without its conditions.
+            (parts.status, parts.headers) = (StatusCode::BAD_GATEWAY, HeaderMap::new());
+        } else {
+            let Said { tags, keep_for } = kept.said();
+            said.tags = if said.tags.is_empty() { tags.clone() } else { said.tags };
+            said.keep_for = said.keep_for.or(*keep_for);
+        }
+    }
+    let as_it_is = |confirmed: Option<Bytes>, body: RB| confirmed.map_or_else(|| Body::through(body), Body::whole);
     let refuse = |refusal: Refusal, response: Response<Body<RB>>| {
         let mut seat = seat.lock();
         seat.answer = Some(Ok(response));
@@ -480,24 +499,28 @@ where
     let is_others = |made: &MadeFor| made.0.is_none() || made.0.as_ref() != at_call.tenant();
     if parts.extensions.get::<MadeFor>().is_some_and(is_others) {
         // The layer that tells tenants apart is within this one: here nobody knows whose response it is.
-        let response = Response::from_parts(parts, Body::through(body));
+        let response = Response::from_parts(parts, as_it_is(confirmed, body));
         return refuse(Refusal::Private("tenant"), response);
     }
     if parts.extensions.get::<FromLayer>().is_some() {
         // Another layer keeps it. What it depends on is known there, and not here.
-        return refuse(Refusal::Private("kept-within"), Response::from_parts(parts, Body::through(body)));
+        return refuse(Refusal::Private("kept-within"), Response::from_parts(parts, as_it_is(confirmed, body)));
     }
     let is_error = parts.status.is_client_error() || parts.status.is_server_error();
-    let terms = match judge::judge(parts.status, &parts.headers, said, &defaults, at(now_ms)) {
+    let terms = match judge::judge(parts.status, &parts.headers, said.keep_for, &defaults, at(now_ms)) {
         Ok(terms) => terms,
         // What one client brings about by asking for something newer is no reason to forget what all others are served.
-        Err(Refusal::Private(why)) if is_forced && is_error => {
+        Err(Refusal::Private(why)) if place.forward == Forward::Request && is_error => {
             seat.lock().is_own = true;
-            return refuse(Refusal::Failed(why), Response::from_parts(parts, Body::through(body)));
+            return refuse(Refusal::Failed(why), Response::from_parts(parts, as_it_is(confirmed, body)));
         }
-        Err(refusal) => return refuse(refusal, Response::from_parts(parts, Body::through(body))),
+        Err(refusal) => return refuse(refusal, Response::from_parts(parts, as_it_is(confirmed, body))),
     };
-    let body = match body::read(body, rules.max_body, after(alive_now(), rules.patience)).await {
+    let read = match confirmed {
+        Some(body) => Ok(body),
+        None => body::read(body, rules.max_body, after(alive_now(), rules.patience)).await,
+    };
+    let body = match read {
         Ok(body) => body,
         Err((body, why)) => {
             let refusal = match why {
@@ -519,11 +542,8 @@ where
         stale: terms.stale,
         stale_if_error: terms.stale_if_error,
     };
-    if let Some(tags) = parts.extensions.remove::<Tags>() {
-        seat.lock().tags = tags;
-    }
     judge::strip(&mut parts.headers);
-    let kept = Kept::new(parts.status, parts.headers, body, times, terms.vary, &asked);
+    let kept = Kept::new(parts.status, parts.headers, body, times, terms.vary, &place.headers, said);
     let entry = Arc::new(Entry::Kept(kept));
     seat.lock().made = Some(Arc::clone(&entry));
     Ok(entry)

@@ -11,6 +11,7 @@ mod life;
 mod redis;
 mod refresh;
 mod response;
+mod revalidation;
 mod semantics;
 mod support;
 mod tenant;

@@ -271,17 +271,19 @@ impl Call<'_> {
         Some(Old { ret: shape.revive(stored)?, freshness, chance })
     }
 
-    /// What is kept under a key, however old, for a caller whose own load has failed.
+    /// What is kept under a key, however old, as its backend has it: within a load nothing that a copy in memory has not heard
+    /// of yet may be taken for valid.
     #[cfg(feature = "tower")]
-    pub(crate) async fn kept_after_all<S: Cached>(&self, key: &KeyWriter, early: &Early, shape: S) -> Option<S::Ret> {
+    pub(crate) async fn kept_now<S: Cached>(&self, key: &KeyWriter, early: &Early, shape: S) -> Option<S::Ret> {
         let core = self.cacheable(shape)?;
-        let mut old = self.aged_here(core, key, shape);
-        if let (None, Some(shared)) = (&old, self.shared().filter(|shared| shared.is_trusted())) {
-            let mut want = Want::of(shared, self, key, early);
-            want.aged = true;
-            let seen = shared.look(std::slice::from_ref(&want), wall_ms()).await.ok()?;
-            old = self.aged(core, shared, &mut want, seen.first()?, shape, rand::random());
+        let Some(shared) = self.shared() else { return Some(self.aged_here(core, key, shape)?.ret) };
+        if !shared.is_trusted() {
+            return None;
         }
+        let mut want = Want::of(shared, self, key, early);
+        want.aged = true;
+        let seen = shared.look(std::slice::from_ref(&want), wall_ms()).await.ok()?;
+        let old = self.aged(core, shared, &mut want, seen.first()?, shape, rand::random());
         Some(old?.ret)
     }
 
