@@ -49,6 +49,17 @@ async fn who_asks_for_something_new_is_told_what_the_handler_says() {
     }
 }
 
+/// The same for who takes what is old: a status that is no failure is no reason to serve it.
+#[tokio::test]
+async fn what_is_old_is_served_for_failures_only() {
+    for (status, served) in [("505", 505), ("507", 507), ("501", 501), ("404", 404), ("500", 200), ("504", 200)] {
+        let it = service(|layer| layer, failing).await;
+        it.get("/").await;
+        it.cache.clock().advance(Duration::from_secs(20));
+        assert_eq!(it.get_with("/", &[("x-status", status)]).await.status, served);
+    }
+}
+
 /// What was promised for failures is served for them and for no longer, and to nobody who asks for another variant.
 #[tokio::test]
 async fn what_is_too_old_or_another_variant_is_not_served_for_a_failure() {
@@ -60,7 +71,10 @@ async fn what_is_too_old_or_another_variant_is_not_served_for_a_failure() {
     let it = service(|layer| layer, answer).await;
     it.get("/").await;
     assert_eq!(it.get_with("/", &[NEW[0], ("x-a", "1")]).await.status, 503);
-    it.cache.clock().advance(Duration::from_secs(1009));
+    // What is old is looked for where it lies, which may be somebody else's.
+    it.cache.clock().advance(Duration::from_secs(20));
+    assert_eq!(it.get_with("/", &[NEW[0], ("x-a", "1")]).await.status, 503);
+    it.cache.clock().advance(Duration::from_secs(989));
     assert_eq!(it.get_with("/", &NEW).await.status, 200);
     it.cache.clock().advance(Duration::from_secs(1));
     assert_eq!(it.get_with("/", &NEW).await.status, 503);
