@@ -68,6 +68,8 @@ pub struct Site {
     pub(crate) recaches: &'static [&'static str],
     pub(crate) namespace: Option<&'static str>,
     pub(crate) options: Options,
+    /// Whether it stands for a layer of an HTTP service, and no function.
+    pub(crate) is_layer: bool,
     /// Index of this function's counters in every cache, given at first use.
     index: OnceLock<usize>,
     /// The stored type, learnt at first use.
@@ -185,6 +187,7 @@ impl Site {
             recaches: &[],
             namespace: None,
             options: DEFAULTS,
+            is_layer: false,
             index: OnceLock::new(),
             value: OnceLock::new(),
             declared: None,
@@ -299,6 +302,8 @@ impl Site {
         compress_above(bytes: u64) this => { this.options.compress_above = Some(bytes); }
         /// `encrypt = true`.
         encrypt() this => { this.options.encrypt = true; }
+        /// It stands for a layer of an HTTP service.
+        layer() this => { this.is_layer = true; }
         /// Some tag mentions `result`.
         result_tags() this => { this.options.result_tags = true; }
         /// `capacity` of a memoized function, in entries.
@@ -311,6 +316,30 @@ impl Site {
         recache_concurrency(limit: u32) this => { this.options.recache_concurrency = limit; }
         /// `recache_mode = background`.
         recache_background() this => { this.options.recache_background = true; }
+    }
+
+    /// Enters a site that is made while the program runs into the catalogue. It is there for ever.
+    #[cfg(feature = "tower")]
+    pub(crate) fn enter(self) -> &'static Self {
+        let site: &'static Self = Box::leak(Box::new(self));
+        MADE.lock().push(site);
+        site
+    }
+
+    /// All sites that the linker collected, and those that were made since.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        let made = MADE.lock().clone();
+        inventory::iter::<Registered>().map(|registered| registered.0).chain(made)
+    }
+
+    /// What makes it one: an attribute, as a rule.
+    pub(crate) fn made_by(&self) -> &'static str {
+        match self.kind {
+            SiteKind::Read if self.is_layer => "CacheLayer",
+            SiteKind::Read => "cache_read",
+            SiteKind::Write => "cache_write",
+            SiteKind::Memoize => "memoize",
+        }
     }
 
     /// Module and function, with the type of a method and the function around an inner one: `shop.users:Repo.find`. No two
@@ -474,6 +503,9 @@ impl fmt::Debug for Site {
 pub struct Registered(pub &'static Site);
 
 inventory::collect!(Registered);
+
+/// Sites that were made while the program ran.
+static MADE: parking_lot::Mutex<Vec<&'static Site>> = parking_lot::Mutex::new(Vec::new());
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,14 @@
-//! The catalogue: every annotated function of the program, and what is wrong between them.
+//! The catalogue: every annotated function and every mounted layer of the program, and what is wrong between them.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::engine::call::Call;
-use crate::site::{KeyText, Registered, Site, SiteKind, UNKNOWN};
+use crate::site::{KeyText, Site, SiteKind, UNKNOWN};
 use crate::stats::FunctionStats;
 
-/// Every annotated function of the program that was linked, in the order of file and line.
+/// Every annotated function of the program that was linked, in the order of file and line, and every layer of an HTTP service
+/// that was mounted so far.
 ///
 /// ```standalone_crate
 /// // In a test suite: a misspelt tag is a failing test.
@@ -16,7 +17,7 @@ use crate::stats::FunctionStats;
 /// ```
 #[must_use]
 pub fn catalogue() -> Catalogue {
-    let mut functions: Vec<_> = inventory::iter::<Registered>().map(|registered| Function(registered.0)).collect();
+    let mut functions: Vec<_> = Site::all().map(Function).collect();
     functions.sort_by_key(|function| (function.0.file, function.0.line, function.0.name));
     functions.dedup_by_key(|function| std::ptr::from_ref(function.0));
     Catalogue { functions, allowed: BTreeSet::new() }
@@ -42,7 +43,8 @@ pub struct Catalogue {
     allowed: BTreeSet<String>,
 }
 
-/// One annotated function.
+/// One annotated function, or one layer of an HTTP service (`CacheLayer`), which has its name, where it was made, and the module
+/// `http`.
 ///
 /// ```standalone_crate
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -71,7 +73,7 @@ pub struct Catalogue {
 /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Function(pub(super) &'static Site);
+pub struct Function(pub(crate) &'static Site);
 
 impl Function {
     /// Its name.
@@ -307,12 +309,7 @@ impl Catalogue {
 impl fmt::Display for Catalogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for function in &self.functions {
-            let attribute = match function.kind() {
-                SiteKind::Read => "cache_read",
-                SiteKind::Write => "cache_write",
-                SiteKind::Memoize => "memoize",
-            };
-            write!(f, "{attribute:<12}{:<24}", function.name())?;
+            write!(f, "{:<12}{:<24}", function.0.made_by(), function.name())?;
             if let Some(key) = function.key() {
                 write!(f, " key {key}  ttl {}", function.ttl())?;
             }

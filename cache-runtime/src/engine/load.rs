@@ -380,6 +380,15 @@ impl<'a, S: Cached> Done<'a, S> {
         self.call.fill(core, grant, ending)
     }
 
+    /// Gives the load up: what is there stays, and one of those who wait begins another load. For an outcome that is this
+    /// caller's own doing, and says nothing of what others are served.
+    #[cfg(feature = "tower")]
+    pub(crate) fn withdraw(self) {
+        if let Some(lead) = self.lead {
+            lead.land(Landing::Superseded, &CellSet::default(), |_| ());
+        }
+    }
+
     /// [`finish`](Self::finish) for synchronous functions.
     pub fn finish_blocking(self) -> S::Ret {
         let Self { call, shape, lead, template, split, cost, mut plan, watch: _watch, share: _ } = self;

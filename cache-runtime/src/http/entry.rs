@@ -1,12 +1,13 @@
-//! What is kept of a response, what it becomes again, and when it is not sent at all (304).
+//! What is kept of a response, what it becomes again, when it is not sent at all (304), and what a 304 of its handler makes of it.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{
-    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE, DATE, ETAG, EXPIRES,
-    IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, VARY,
+    AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG,
+    EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, VARY,
 };
+use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,16 @@ pub(super) struct Kept {
     vary: Vec<HeaderName>,
     /// What the request said in them.
     variant: Variant,
+    said: Said,
+    /// Whether its `ETag` is the layer's, of which its handler knows nothing.
+    is_etag_ours: bool,
+}
+
+/// What a handler said of its response beside the headers. It holds on where the handler confirms the response.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Said {
+    pub(super) tags: Vec<Box<str>>,
+    pub(super) keep_for: Option<Duration>,
 }
 
 impl std::fmt::Debug for Kept {
@@ -116,17 +127,25 @@ impl Conditions {
 
 /// The values that a request has in these headers.
 pub(super) fn variant(names: &[HeaderName], headers: &HeaderMap) -> Variant {
+    keyed(names, headers, std::iter::empty())
+}
+
+/// The values that a request has in these headers, and other texts that it says.
+pub(super) fn keyed<'t>(names: &[HeaderName], headers: &HeaderMap, others: impl Iterator<Item = &'t str>) -> Variant {
     let mut hasher = blake3::Hasher::new();
     let mut feed = |bytes: &[u8]| {
         hasher.update(&(bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     };
+    // Where the headers end and the others begin.
+    feed(&(names.len() as u64).to_le_bytes());
     for name in names {
         feed(name.as_str().as_bytes());
         let values = headers.get_all(name);
         feed(&(values.iter().count() as u64).to_le_bytes());
         values.iter().for_each(|value| feed(value.as_bytes()));
     }
+    others.for_each(|text| feed(text.as_bytes()));
     let mut variant = Variant::default();
     variant.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     variant
@@ -141,12 +160,12 @@ impl Kept {
         times: Times,
         vary: Vec<HeaderName>,
         request: &HeaderMap,
+        said: Said,
     ) -> Self {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-        if !headers.contains_key(ETAG)
-            && status == StatusCode::OK
-            && let Some(etag) = etag(&headers, &body)
-        {
+        let own = etag(&headers, &body).filter(|_| !headers.contains_key(ETAG) && status == StatusCode::OK);
+        let is_etag_ours = own.is_some();
+        if let Some(etag) = own {
             headers.insert(ETAG, etag);
         }
         if !headers.contains_key(DATE)
@@ -166,7 +185,55 @@ impl Kept {
             stale_if_error_ms: ms(times.stale_if_error),
             vary,
             variant,
+            said,
+            is_etag_ours,
         }
+    }
+
+    /// What its handler said beside the headers.
+    pub(super) fn said(&self) -> &Said {
+        &self.said
+    }
+
+    fn etag_of_handler(&self) -> Option<&HeaderValue> {
+        self.header(&ETAG).filter(|_| !self.is_etag_ours)
+    }
+
+    /// Has a request ask whether this is still what its handler would answer: `false` where the handler gave nothing to ask by.
+    pub(super) fn ask_about(&self, request: &mut HeaderMap) -> bool {
+        let by = [(IF_NONE_MATCH, self.etag_of_handler()), (IF_MODIFIED_SINCE, self.header(&LAST_MODIFIED))];
+        let mut is_asked = false;
+        for (name, value) in by {
+            if let Some(value) = value.filter(|_| self.status == StatusCode::OK) {
+                request.insert(name, value.clone());
+                is_asked = true;
+            }
+        }
+        is_asked
+    }
+
+    /// Makes of the head of a 304 that of the response that it confirms (RFC 9111, section 4.3.4); the body is this one's.
+    /// `None`: it speaks of another one.
+    pub(super) fn confirmed(&self, parts: &mut Parts) -> Option<Bytes> {
+        let own = self.etag_of_handler();
+        let matches = |new: &HeaderValue| own.is_some_and(|own| matches_tag(new.as_bytes(), own.as_bytes()));
+        if parts.headers.get(ETAG).is_some_and(|new| !matches(new)) {
+            return None;
+        }
+        // The body is still the one that these describe.
+        let of_body = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, CONTENT_RANGE];
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let is_gone = *name == DATE || (*name == ETAG && self.is_etag_ours);
+            if !is_gone && (of_body.contains(name) || !parts.headers.contains_key(name)) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        for (name, value) in parts.headers.iter().filter(|(name, _)| !of_body.contains(name)) {
+            headers.append(name.clone(), value.clone());
+        }
+        (parts.status, parts.headers) = (self.status, headers);
+        Some(self.body.clone())
     }
 
     /// How long it lives in the cache from now on.
@@ -201,6 +268,12 @@ impl Kept {
         !wants.no_cache
             && wants.max_age.is_none_or(|most| age <= most)
             && wants.min_fresh.is_none_or(|least| left >= least)
+    }
+
+    /// Whether it may be served where the handler fails (RFC 5861, section 4).
+    pub(super) fn outlasts_failures(&self, now_ms: u64) -> bool {
+        let until = self.life_ms.saturating_add(self.stale_if_error_ms);
+        self.stale_if_error_ms > 0 && self.age_ms(now_ms) < until
     }
 
     pub(super) fn made_ms(&self) -> u64 {

@@ -48,6 +48,11 @@ const LASTING: [u16; 6] = [200, 203, 204, 301, 308, 410];
 /// Statuses that are kept where the response says for how long.
 const POSSIBLE: [u16; 8] = [300, 302, 303, 307, 404, 405, 414, 501];
 
+/// Whether an old response may be served instead of one of this status (RFC 5861, section 4).
+pub(super) fn is_failure(status: StatusCode) -> bool {
+    [500, 502, 503, 504].contains(&status.as_u16())
+}
+
 /// Judges a response. `said`: how long its handler wants it kept, other than by a header.
 pub(super) fn judge(
     status: StatusCode,
@@ -59,7 +64,7 @@ pub(super) fn judge(
     let private = |why| Err(Refusal::Private(why));
     let control = Directives::of_response(headers);
     let is_possible = POSSIBLE.contains(&status.as_u16());
-    if status.is_server_error() && !is_possible {
+    if is_failure(status) {
         return Err(Refusal::Failed("status"));
     }
     if !is_possible && !LASTING.contains(&status.as_u16()) {
@@ -215,6 +220,7 @@ mod tests {
             (401, &[("cache-control", "max-age=5")], private("status")),
             (500, &[("cache-control", "max-age=5")], Err(Refusal::Failed("status"))),
             (503, &[], Err(Refusal::Failed("status"))),
+            (505, &[("cache-control", "max-age=5")], private("status")),
             (200, &[("cache-control", "no-store")], private("cache-control")),
             (200, &[("cache-control", "private, max-age=5")], private("cache-control")),
             (200, &[("cache-control", "no-cache")], private("cache-control")),

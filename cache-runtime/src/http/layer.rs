@@ -236,7 +236,7 @@ impl CacheLayer {
         self.change(|rules| rules.stale = stale)
     }
 
-    /// For how long after its life a response is served where the handler fails (5xx, or an error), where the response says
+    /// For how long after its life a response is served where the handler fails (500, 502, 503, 504, or an error), where the response says
     /// nothing of `stale-if-error`. Default: not at all.
     ///
     /// # Panics

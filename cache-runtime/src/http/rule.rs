@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::cache::context;
 use crate::engine::call::{Call, Held};
 use crate::policy::Lifetime;
-use crate::site::Site;
+use crate::site::{Site, UNKNOWN};
 
 /// What becomes of requests with credentials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -185,15 +185,18 @@ impl Rules {
         }
     }
 
-    /// The site of layers that are the same to the engine. Sites are for ever, so there is one for all of these.
+    /// The site of layers that are the same to the engine, at the place of the first that was mounted. Sites are for ever, so
+    /// there is one for all of these; and whoever shares entries is counted as one.
     pub(super) fn site(&self) -> &'static Site {
-        type Known = HashMap<(Box<str>, (&'static str, u32), bool, bool), &'static Site>;
+        type Known = HashMap<(Box<str>, bool, bool), &'static Site>;
         static SITES: OnceLock<Mutex<Known>> = OnceLock::new();
-        let identity = (self.name.clone(), self.place, self.lock, self.encrypt);
+        let identity = (self.name.clone(), self.lock, self.encrypt);
         SITES.get_or_init(Mutex::default).lock().entry(identity).or_insert_with(|| {
             let name: &'static str = Box::leak(self.name.clone());
             let key: &'static str = Box::leak(format!("http:{name}:<host>:<path>:<query>").into());
-            let mut site = Site::read(name, "http", self.place.0, self.place.1).key(key).result_tags().ttl_dynamic();
+            let mut site = Site::read(name, "http", self.place.0, self.place.1).layer();
+            // What tags its responses have is for closures and handlers to say.
+            site = site.key(key).tags(&[UNKNOWN]).result_tags().ttl_dynamic();
             // How old a response may be served is its own affair; that some may is the function's.
             site = site.stale_ms(0).stale_if_error_ms(0);
             if self.lock {
@@ -202,7 +205,7 @@ impl Rules {
             if self.encrypt {
                 site = site.encrypt();
             }
-            Box::leak(Box::new(site))
+            site.enter()
         })
     }
 

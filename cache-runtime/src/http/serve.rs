@@ -13,17 +13,18 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body as HttpBody;
 use parking_lot::Mutex;
 use tower_service::Service;
 
 use super::body::{self, Body, BoxError, Unkept};
-use super::entry::{Conditions, Entry, Failed, Kept, Shape, Times, at, shape};
+use super::entry::{Conditions, Entry, Failed, Kept, Said, Shape, Times, at, shape};
 use super::extension::{FromLayer, KeepFor, Tags};
 use super::judge::{self, Defaults, Refusal};
-use super::request::{Past, Plan};
+use super::request::{Past, Plan, Target};
 use super::rule::Rules;
 use super::status::{Forward, Outcome};
 use super::tenant::MadeFor;
@@ -33,6 +34,7 @@ use crate::engine::call::{Call, logical_key};
 use crate::engine::core::Core;
 use crate::engine::load::Fill;
 use crate::engine::read::Mode;
+use crate::engine::sink::Early;
 use crate::key::KeyWriter;
 use crate::policy::{Jitter, Lifetime};
 use crate::site::Site;
@@ -57,7 +59,34 @@ struct Seat<S, B, RB, E> {
     why: Option<&'static str>,
     /// What it made, where it is.
     made: Option<Arc<Entry>>,
-    tags: Tags,
+    /// Whether what the handler said is for this request alone, and says nothing of what others are served.
+    is_own: bool,
+}
+
+/// Where the response of a request is kept, and whether what is there is of use to its load.
+struct Place {
+    key: KeyWriter,
+    early: Early,
+    /// The request's.
+    headers: HeaderMap,
+    forward: Forward,
+    /// Whether the handler may confirm what is there.
+    has_old: bool,
+}
+
+impl Place {
+    /// What is there, however old, if it is this request's.
+    async fn kept(&self, call: &Call<'_>) -> Option<Arc<Entry>> {
+        let entry = call.kept_now(&self.key, &self.early, shape()).await?.ok()?;
+        matches!(&*entry, Entry::Kept(kept) if kept.fits(&self.headers)).then_some(entry)
+    }
+
+    /// Has a request ask the handler whether what is there still holds. Looked up within the load: what was invalidated before
+    /// that began is not there, and what is invalidated later is refused with the load (invariant 1).
+    async fn asked_about(&self, call: &Call<'_>, request: &mut HeaderMap) -> Option<Arc<Entry>> {
+        let entry = if self.has_old { self.kept(call).await? } else { return None };
+        matches!(&*entry, Entry::Kept(kept) if kept.ask_about(request)).then_some(entry)
+    }
 }
 
 /// Everything about one request that does not change.
@@ -89,7 +118,7 @@ where
     let (parts, body) = request.into_parts();
     let plan = Plan::of(&rules, &parts, is_empty);
     let change = match &plan {
-        Err(Past { is_unsafe: true, .. }) => Some(Plan::of_change(&rules, &parts)),
+        Err(Past { is_unsafe: true, .. }) => Some(Target::of_change(&rules, &parts)),
         _ => None,
     };
     let exchange = Exchange { service, request: Request::from_parts(parts, body) };
@@ -141,7 +170,7 @@ where
 
 /// Nothing is kept, and the request wants nothing else (RFC 9111, section 5.2.1.7).
 fn unsatisfied<RB>(rules: &Rules) -> Response<Body<RB>> {
-    let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+    let mut response = Response::new(Body::whole(Bytes::new()));
     *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     say(rules, Outcome::Unsatisfied, &mut response);
     response
@@ -157,22 +186,22 @@ fn say<B>(rules: &Rules, outcome: Outcome, response: &mut Response<B>) {
 /// nobody knows whether it did: its client went away, or its handler panicked.
 struct Change<'c> {
     call: &'c Call<'static>,
-    target: [Box<[u8]>; 1],
+    targets: Vec<Box<[u8]>>,
     /// Whether it has begun, and its outcome is unknown.
     is_open: bool,
 }
 
 impl<'c> Change<'c> {
-    fn new(rules: &Rules, call: &'c Call<'static>, plan: &Plan) -> Self {
-        let key = logical_key(call.site, |w| plan.write_target(rules, w));
-        Self { call, target: [key.as_str().as_bytes().into()], is_open: true }
+    fn new(rules: &Rules, call: &'c Call<'static>, targets: &[Target]) -> Self {
+        let key = |target: &Target| logical_key(call.site, |w| target.write(rules, w)).as_str().as_bytes().into();
+        Self { call, targets: targets.iter().map(key).collect(), is_open: true }
     }
 
     /// What cannot be delivered is kept in the outbox, and counted there.
     async fn happened(&self) {
-        let _ = self.call.invalidate_tags(&self.target);
+        let _ = self.call.invalidate_tags(&self.targets);
         if let Ok(Some(direct)) = self.call.direct_shared() {
-            let _ = direct.invalidate_tags(&self.target).await;
+            let _ = direct.invalidate_tags(&self.targets).await;
         }
     }
 }
@@ -180,9 +209,9 @@ impl<'c> Change<'c> {
 impl Drop for Change<'_> {
     fn drop(&mut self) {
         if self.is_open {
-            let _ = self.call.invalidate_tags(&self.target);
+            let _ = self.call.invalidate_tags(&self.targets);
             if let Ok(Some(direct)) = self.call.direct_shared() {
-                direct.invalidate_tags_later(&self.target);
+                direct.invalidate_tags_later(&self.targets);
             }
         }
     }
@@ -247,7 +276,9 @@ impl Visit<'_> {
                         }
                     }
                     let forward = if mode == Mode::Refresh { Forward::Request } else { miss };
-                    return Box::pin(self.load(run, exchange, forward)).await;
+                    let (early, headers, has_old) = (self.early(&variants), headers.clone(), run.old().is_some());
+                    let place = Arc::new(Place { key, early, headers, forward, has_old });
+                    return Box::pin(self.load(run, exchange, place)).await;
                 }
             };
             match found.as_deref() {
@@ -288,13 +319,13 @@ impl Visit<'_> {
     }
 
     /// What is known of the entry before it is loaded.
-    fn early(&self, variants: &[super::entry::Variant]) -> crate::engine::sink::Early {
+    fn early(&self, variants: &[super::entry::Variant]) -> Early {
         let (rules, plan) = (self.rules, &self.plan);
         let mut early = self.call.early();
         early.tags(|tags| {
             tags.add(plan.tags.iter().map(|tag| &**tag));
             if plan.is_variant(variants) {
-                tags.add(logical_key(self.site, |w| plan.write_target(rules, w)));
+                tags.add(logical_key(self.site, |w| plan.target().write(rules, w)));
             }
         });
         if let Some(namespace) = &plan.namespace {
@@ -313,8 +344,17 @@ impl Visit<'_> {
         response
     }
 
+    /// What is kept, for a request that wanted something new of a handler that failed.
+    async fn fall_back<RB>(&self, place: &Place, conditions: &Conditions) -> Option<Response<Body<RB>>> {
+        let entry = place.kept(&self.call).await?;
+        match &*entry {
+            Entry::Kept(kept) if kept.outlasts_failures(self.now_ms()) => Some(self.respond(kept, conditions)),
+            _ => None,
+        }
+    }
+
     /// Has the handler's response kept, or what is old served meanwhile.
-    async fn load<S, B, RB>(self, run: Run<Shape>, exchange: Exchange<S, B>, forward: Forward) -> Answer<RB, S::Error>
+    async fn load<S, B, RB>(self, run: Run<Shape>, exchange: Exchange<S, B>, place: Arc<Place>) -> Answer<RB, S::Error>
     where
         S: Service<Request<B>, Response = Response<RB>> + Send + 'static,
         S::Error: Send + 'static,
@@ -323,24 +363,23 @@ impl Visit<'_> {
         RB: HttpBody + Send + 'static,
         RB::Error: Into<BoxError>,
     {
-        let conditions = Conditions::of(exchange.request.headers());
-        let seat = Arc::new(Mutex::new(Seat {
-            exchange: Some(exchange),
-            answer: None,
-            why: None,
-            made: None,
-            tags: Tags::default(),
-        }));
+        let (forward, conditions) = (place.forward, Conditions::of(&place.headers));
+        let seat =
+            Arc::new(Mutex::new(Seat { exchange: Some(exchange), answer: None, why: None, made: None, is_own: false }));
         let (drive, loading) = run.split();
         let work = {
             let (rules, plan, seat) = (Arc::clone(self.rules), Arc::clone(&self.plan), Arc::clone(&seat));
+            let place = Arc::clone(&place);
             async move {
                 let (at, loader) = loading.split();
                 let load = loader.begin(&at).await?;
                 let exchange = { seat.lock().exchange.take() }?;
-                let is_forced = forward == Forward::Request;
-                let mut done = load.run(produce(&rules, &plan, &at, exchange, is_forced, &seat)).await;
-                done.on_value(|entry, fill| terms(&rules, &at, entry, &seat.lock().tags, fill));
+                let mut done = load.run(produce(&rules, &plan, &at, exchange, &place, &seat)).await;
+                if seat.lock().is_own {
+                    done.withdraw();
+                    return None;
+                }
+                done.on_value(|entry, fill| terms(&rules, &at, entry, fill));
                 Some(done.finish().await)
             }
         };
@@ -361,6 +400,13 @@ impl Visit<'_> {
             let mut seat = seat.lock();
             (seat.answer.take(), seat.why, seat.exchange.take())
         };
+        let is_failure = |response: &Response<_>| judge::is_failure(response.status());
+        if forward == Forward::Request
+            && answer.as_ref().is_some_and(|answer| answer.as_ref().map_or(true, is_failure))
+            && let Some(response) = Box::pin(self.fall_back(&place, &conditions)).await
+        {
+            return Ok(response);
+        }
         match (answer, left) {
             (Some(answer), _) => answer.map(|mut response| {
                 say(self.rules, Outcome::Forwarded(forward, why), &mut response);
@@ -369,7 +415,7 @@ impl Visit<'_> {
             (None, Some(exchange)) => pass(self.rules, exchange, forward, None).await,
             // The load was given up with the request in it.
             (None, None) => {
-                let mut response = Response::new(Body::whole(bytes::Bytes::new()));
+                let mut response = Response::new(Body::whole(Bytes::new()));
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
                 Ok(response)
             }
@@ -378,12 +424,12 @@ impl Visit<'_> {
 }
 
 /// What the engine is told of a value.
-fn terms(rules: &Rules, at: &Call<'_>, entry: &Entry, tags: &Tags, fill: &mut Fill<'_>) {
+fn terms(rules: &Rules, at: &Call<'_>, entry: &Entry, fill: &mut Fill<'_>) {
     match entry {
         Entry::Uncacheable => fill.ttl(Lifetime::For(rules.pass_for)),
         Entry::Kept(kept) => {
             fill.ttl(Lifetime::For(kept.left(at.core().map_or(0, |core| wall_ms(core)))));
-            fill.add(tags.0.iter().map(|tag| &**tag));
+            fill.add(kept.said().tags.iter().map(|tag| &**tag));
         }
     }
 }
@@ -394,7 +440,7 @@ async fn produce<S, B, RB>(
     plan: &Plan,
     at_call: &Call<'_>,
     exchange: Exchange<S, B>,
-    is_forced: bool,
+    place: &Place,
     seat: &Mutex<Seat<S, B, RB, S::Error>>,
 ) -> Result<Arc<Entry>, Failed>
 where
@@ -403,8 +449,8 @@ where
     RB::Error: Into<BoxError>,
 {
     let Exchange { mut service, mut request } = exchange;
-    let asked = request.headers().clone();
     Conditions::strip(request.headers_mut());
+    let old = Box::pin(place.asked_about(at_call, request.headers_mut())).await;
     let response = match service.call(request).await {
         Ok(response) => response,
         Err(error) => {
@@ -414,13 +460,32 @@ where
     };
     let (mut parts, body) = response.into_parts();
     let now_ms = at_call.core().map_or(0, |core| wall_ms(core));
-    let said = parts.extensions.get::<KeepFor>().map(|keep| keep.0);
+    let mut said = Said {
+        tags: parts.extensions.get::<Tags>().map(|tags| tags.0.clone()).unwrap_or_default(),
+        keep_for: parts.extensions.get::<KeepFor>().map(|keep| keep.0),
+    };
     let defaults = Defaults {
         stale: rules.stale,
         stale_if_error: rules.stale_if_error,
         stores_set_cookie: rules.stores_set_cookie,
         is_authorized: plan.is_authorized,
     };
+    // What the handler has confirmed is its response, whatever becomes of it.
+    let mut confirmed = None;
+    if parts.status == StatusCode::NOT_MODIFIED
+        && let Some(Entry::Kept(kept)) = old.as_deref()
+    {
+        confirmed = kept.confirmed(&mut parts);
+        if confirmed.is_none() {
+            // The request is gone, and cannot be made again without its conditions.
+            (parts.status, parts.headers) = (StatusCode::BAD_GATEWAY, HeaderMap::new());
+        } else {
+            let Said { tags, keep_for } = kept.said();
+            said.tags = if said.tags.is_empty() { tags.clone() } else { said.tags };
+            said.keep_for = said.keep_for.or(*keep_for);
+        }
+    }
+    let as_it_is = |confirmed: Option<Bytes>, body: RB| confirmed.map_or_else(|| Body::through(body), Body::whole);
     let refuse = |refusal: Refusal, response: Response<Body<RB>>| {
         let mut seat = seat.lock();
         seat.answer = Some(Ok(response));
@@ -434,22 +499,28 @@ where
     let is_others = |made: &MadeFor| made.0.is_none() || made.0.as_ref() != at_call.tenant();
     if parts.extensions.get::<MadeFor>().is_some_and(is_others) {
         // The layer that tells tenants apart is within this one: here nobody knows whose response it is.
-        let response = Response::from_parts(parts, Body::through(body));
+        let response = Response::from_parts(parts, as_it_is(confirmed, body));
         return refuse(Refusal::Private("tenant"), response);
     }
     if parts.extensions.get::<FromLayer>().is_some() {
         // Another layer keeps it. What it depends on is known there, and not here.
-        return refuse(Refusal::Private("kept-within"), Response::from_parts(parts, Body::through(body)));
+        return refuse(Refusal::Private("kept-within"), Response::from_parts(parts, as_it_is(confirmed, body)));
     }
-    let terms = match judge::judge(parts.status, &parts.headers, said, &defaults, at(now_ms)) {
+    let is_error = parts.status.is_client_error() || parts.status.is_server_error();
+    let terms = match judge::judge(parts.status, &parts.headers, said.keep_for, &defaults, at(now_ms)) {
         Ok(terms) => terms,
         // What one client brings about by asking for something newer is no reason to forget what all others are served.
-        Err(Refusal::Private(why)) if is_forced && parts.status.is_client_error() => {
-            return refuse(Refusal::Failed(why), Response::from_parts(parts, Body::through(body)));
+        Err(Refusal::Private(why)) if place.forward == Forward::Request && is_error => {
+            seat.lock().is_own = true;
+            return refuse(Refusal::Failed(why), Response::from_parts(parts, as_it_is(confirmed, body)));
         }
-        Err(refusal) => return refuse(refusal, Response::from_parts(parts, Body::through(body))),
+        Err(refusal) => return refuse(refusal, Response::from_parts(parts, as_it_is(confirmed, body))),
     };
-    let body = match body::read(body, rules.max_body, after(alive_now(), rules.patience)).await {
+    let read = match confirmed {
+        Some(body) => Ok(body),
+        None => body::read(body, rules.max_body, after(alive_now(), rules.patience)).await,
+    };
+    let body = match read {
         Ok(body) => body,
         Err((body, why)) => {
             let refusal = match why {
@@ -471,11 +542,8 @@ where
         stale: terms.stale,
         stale_if_error: terms.stale_if_error,
     };
-    if let Some(tags) = parts.extensions.remove::<Tags>() {
-        seat.lock().tags = tags;
-    }
     judge::strip(&mut parts.headers);
-    let kept = Kept::new(parts.status, parts.headers, body, times, terms.vary, &asked);
+    let kept = Kept::new(parts.status, parts.headers, body, times, terms.vary, &place.headers, said);
     let entry = Arc::new(Entry::Kept(kept));
     seat.lock().made = Some(Arc::clone(&entry));
     Ok(entry)

@@ -181,18 +181,6 @@ async fn a_body_in_a_get_is_nobody_elses() {
     assert_eq!(it.get("/").await.text(), "call 2");
 }
 
-/// Two hosts in one request are a host of their own.
-#[tokio::test]
-async fn hosts_do_not_share_pages() {
-    let it = service(|layer| layer, |n, _: &Request| format!("call {n}")).await;
-    let ask =
-        async |head: &str| it.raw(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await.text().to_owned();
-    assert_eq!(ask("GET / HTTP/1.1\r\nhost: a").await, "call 1");
-    assert_eq!(ask("GET / HTTP/1.1\r\nhost: b").await, "call 2");
-    assert_eq!(ask("GET http://b/ HTTP/1.1\r\nhost: a").await, "call 3");
-    assert_eq!(ask("GET / HTTP/1.1\r\nhost: A").await, "call 1");
-}
-
 /// A body that ends in the middle is passed on as one, and not kept.
 #[tokio::test]
 async fn a_body_that_fails_half_way_is_not_kept() {

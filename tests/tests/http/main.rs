@@ -1,5 +1,7 @@
 //! The layers of HTTP services, over real HTTP: every test has a server on a port of its own.
 
+mod address;
+mod catalogue;
 mod concurrency;
 mod edge;
 mod handler;
@@ -7,7 +9,9 @@ mod hostile;
 mod isolation;
 mod life;
 mod redis;
+mod refresh;
 mod response;
+mod revalidation;
 mod semantics;
 mod support;
 mod tenant;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
@@ -11,6 +12,7 @@ use cache_runtime::Cache;
 use cache_runtime::http::{CacheLayer, Credentials, KeepFor, Tags};
 use cache_tests::eventually;
 use cache_tests::http::Server;
+use futures_util::stream;
 
 use crate::support::{Calls, Service, service, with};
 
@@ -247,6 +249,19 @@ async fn head_is_answered_from_get() {
     assert_eq!(head.header("etag"), kept.header("etag"));
 }
 
+/// A response to `HEAD` has no body, also where it does not say how long that of `GET` is.
+#[tokio::test]
+async fn what_head_is_answered_is_not_what_get_is() {
+    let stream = |n| Body::from_stream(stream::iter([Ok::<_, std::io::Error>(format!("call {n}"))]));
+    let it = service(|layer| layer, move |n, _: &Request| stream(n)).await;
+    for n in [1, 2] {
+        let head = it.send("HEAD", "/", &[], "").await;
+        assert_eq!((head.text(), it.calls.count()), ("", n));
+    }
+    assert_eq!(it.get("/").await.text(), "call 3");
+    assert_eq!(it.get("/").await.text(), "call 3");
+}
+
 /// B7
 #[tokio::test]
 async fn who_has_it_already_is_told_so() {
@@ -427,6 +442,16 @@ async fn a_change_drops_what_is_kept_of_its_target() {
             assert_eq!(it.get_with(path, &[("x-a", variant)]).await.is_hit(), kept, "{path} {variant}");
         }
     }
+}
+
+/// The same whichever variant is asked for first afterwards: the others are found by what that one varies by.
+#[tokio::test]
+async fn a_change_drops_variants_that_lie_beside_the_first() {
+    let it = service(|layer| layer, |n, _: &Request| with(&[("vary", "x-a")], format!("call {n}"))).await;
+    let get = async |variant: &str| it.get_with("/", &[("x-a", variant)]).await;
+    assert_eq!((get("1").await.text(), get("2").await.text()), ("call 1", "call 2"));
+    it.send("DELETE", "/", &[], "").await;
+    assert_eq!((get("1").await.text(), get("2").await.text()), ("call 4", "call 5"));
 }
 
 /// Nested routers cut the path that a layer in them sees.

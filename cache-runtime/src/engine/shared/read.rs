@@ -271,6 +271,22 @@ impl Call<'_> {
         Some(Old { ret: shape.revive(stored)?, freshness, chance })
     }
 
+    /// What is kept under a key, however old, as its backend has it: within a load nothing that a copy in memory has not heard
+    /// of yet may be taken for valid.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn kept_now<S: Cached>(&self, key: &KeyWriter, early: &Early, shape: S) -> Option<S::Ret> {
+        let core = self.cacheable(shape)?;
+        let Some(shared) = self.shared() else { return Some(self.aged_here(core, key, shape)?.ret) };
+        if !shared.is_trusted() {
+            return None;
+        }
+        let mut want = Want::of(shared, self, key, early);
+        want.aged = true;
+        let seen = shared.look(std::slice::from_ref(&want), wall_ms()).await.ok()?;
+        let old = self.aged(core, shared, &mut want, seen.first()?, shape, rand::random());
+        Some(old?.ret)
+    }
+
     /// For how long a value is of use after its life.
     fn ages_of<S: Cached>(&self, shape: S, stored: &Stored) -> Ages {
         ages_of(shape, stored).unwrap_or(self.site.options.ages)

@@ -14,7 +14,7 @@ use crate::engine::call::Call;
 use crate::engine::timed::Timed;
 use crate::error::{Error, ErrorKind};
 use crate::meter::Operation;
-use crate::site::{Registered, SiteKind};
+use crate::site::{Site, SiteKind};
 use crate::tenant::Tenant;
 
 /// Everything that the page shows of now.
@@ -76,21 +76,12 @@ struct Catalogued {
     problems: Vec<Wrong>,
 }
 
-/// What an attribute is called.
-pub(super) fn attribute(kind: SiteKind) -> &'static str {
-    match kind {
-        SiteKind::Read => "cache_read",
-        SiteKind::Write => "cache_write",
-        SiteKind::Memoize => "memoize",
-    }
-}
-
 fn listed(function: &Function) -> Listed {
     let key = function.key();
     Listed {
         path: function.path(),
         name: function.name(),
-        kind: attribute(function.kind()),
+        kind: function.0.made_by(),
         file: function.file(),
         line: function.line(),
         ttl: key.is_some().then(|| function.ttl()),
@@ -211,8 +202,8 @@ async fn drop_named(state: &State, kind: Kind, name: &str) -> Result<Dropped, Er
 /// there is no such function.
 async fn clear_function(cache: &Cache, path: &str) -> Result<bool, Error> {
     let used = cache.core.functions().map(|function| function.site).find(|site| site.path() == path);
-    let linked = || inventory::iter::<Registered>().map(|linked| linked.0).find(|site| site.path() == path);
-    let Some(site) = used.or_else(linked).filter(|site| site.kind != SiteKind::Write) else { return Ok(false) };
+    let known = || Site::all().find(|site| site.path() == path);
+    let Some(site) = used.or_else(known).filter(|site| site.kind != SiteKind::Write) else { return Ok(false) };
     let call = Call::of(site, cache);
     let _timed = Timed::start(&call, Operation::Invalidate, None);
     match call.direct_shared()? {

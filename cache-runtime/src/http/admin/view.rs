@@ -7,7 +7,6 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::api::attribute;
 use crate::cache::Cache;
 use crate::cache::insight::{CacheStats, ServerInfo};
 use crate::clock::{Nanos, after, alive_now, wall_ms};
@@ -309,7 +308,7 @@ fn counted(cache: &Cache) -> (Totals, Vec<Row>) {
                     .strip_prefix(info.function.module())
                     .map_or(&*path, |name| name.trim_start_matches(':'))
                     .to_owned(),
-                kind: attribute(info.function.kind()),
+                kind: info.function.0.made_by(),
                 entries: Some(info.entries),
                 bytes: Some(info.bytes),
                 ..row(path, &info.stats)
