@@ -141,6 +141,7 @@ fn shortening_cuts_between_characters_and_between_escapes() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte")]
 fn a_megabyte_is_a_key_like_any_other() {
     let text = "\0:*é".repeat(1 << 18);
     let one = key(|w| w.part(&text));
