@@ -82,7 +82,11 @@ struct Place {
 enum Backend {
     Memory(TestClock),
     /// What stores the entries that are there before: another process.
-    Server { filler: Cache, admin: redis::aio::MultiplexedConnection, prefix: String },
+    Server {
+        filler: Cache,
+        admin: redis::aio::MultiplexedConnection,
+        prefix: String,
+    },
 }
 
 impl Place {
