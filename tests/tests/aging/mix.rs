@@ -125,7 +125,7 @@ impl Place {
                 let mut since = None;
                 for (age, ids) in groups.into_iter().rev() {
                     clock.advance(Duration::from_secs(since.map_or(0, |since| since - age)));
-                    (case.call)(ids, self.cache.clone(), rows.clone()).await.unwrap();
+                    fill(case, &ids, &self.cache, rows).await;
                     since = Some(age);
                 }
                 clock.advance(Duration::from_secs(since.unwrap_or_default()));
@@ -136,7 +136,7 @@ impl Place {
                 };
                 let (new, old) = (of(false), of(true));
                 if !new.is_empty() {
-                    (case.call)(new, filler.clone(), rows.clone()).await.unwrap();
+                    fill(case, &new, filler, rows).await;
                 }
                 if !old.is_empty() {
                     long_ago(old, filler, rows).await.unwrap();
@@ -221,6 +221,16 @@ impl Place {
         }
         let leases: u64 = self.ask::<Vec<u64>>(&pipe).await.into_iter().sum();
         (leases > 0).then(|| format!("{leases} leases are left"))
+    }
+}
+
+/// Stores elements. A short timeout may be over before the load has begun, which is not what these cases are about.
+async fn fill(case: &Case, ids: &[u64], cache: &Cache, rows: &Rows) {
+    loop {
+        match (case.call)(ids.to_vec(), cache.clone(), rows.clone()).await {
+            Err(Broken::Cache(ErrorKind::Timeout)) if case.plan.times.short => {}
+            filled => return assert_eq!(filled.map(|found| found.len()), Ok(ids.len()), "{:?}", case.plan),
+        }
     }
 }
 
