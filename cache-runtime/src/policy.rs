@@ -337,6 +337,7 @@ mod tests {
 
     /// D10: many callers of one entry, each on its own: the load is repeated before the entry expires, and by few at once.
     #[test]
+    #[cfg_attr(miri, ignore = "ten million calls")]
     fn xfetch_spreads_refreshes_without_a_lock() {
         let (life, cost, callers_per_second) = (60.0, 1.0, 100.0);
         let (mut in_time, mut loads, rounds) = (0, 0, 2_000);

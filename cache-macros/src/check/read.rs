@@ -211,10 +211,6 @@ fn combinations(args: &Args, errors: &mut Errors) {
             errors,
         );
     }
-    if args.get("monitor").is_some() && args.each().is_some() {
-        let message = Message::new("`monitor` does not check the elements of a batch");
-        at_option(args, "monitor", message.help("put it on a function that reads one of them"), errors);
-    }
     if let Some(Ttl::Forever) = args.ttl("ttl") {
         for name in ["refresh", "jitter", "stale", "early_ttl", "stale_if_error"] {
             let off = name == "refresh" && !args.flag("refresh");

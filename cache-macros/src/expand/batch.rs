@@ -205,7 +205,8 @@ fn asked(cx: &Cx<'_>, plan: &Read, batch: &Batch, site: &TokenStream, mode: &Tok
         // What nobody uses would be reported as the user's own variable.
         (false, false) => q!(|early, _| { #known }),
     };
-    q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }, #say))
+    let asked = q!(at.batch(#mode, shape, #p::elements(&#elements), |w, #element| { #write }, #say));
+    if plan.monitored { q!(#asked.monitored(|w, #element| { #write }, #p::same)) } else { asked }
 }
 
 /// The statements of a load with the missing elements.

@@ -209,6 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "a long pattern against a long text")]
     fn a_shortened_key_could_match_what_its_front_allows() {
         let mut w = crate::key::KeyWriter::new(0);
         w.lit(&"user:".repeat(100));
@@ -272,6 +273,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "ten million steps")]
     fn hostile_patterns_do_not_blow_up() {
         let pattern = Pattern::glob("*a".repeat(500) + "b");
         assert!(!pattern.matches("a".repeat(20_000)));
@@ -292,6 +294,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a hundred thousand patterns")]
     fn every_short_pattern_agrees_with_redis_own_algorithm() {
         let texts = texts(b"ab]-^\\", 2);
         for pattern in self::texts(b"ac*?[]^\\-", 5) {

@@ -26,7 +26,7 @@ impl Rows {
     }
 
     /// What it was asked for since the last time, in any order.
-    fn asked(&self) -> Vec<Vec<u64>> {
+    pub(super) fn asked(&self) -> Vec<Vec<u64>> {
         let mut asked = std::mem::take(&mut *self.asked.lock());
         asked.sort_unstable();
         asked

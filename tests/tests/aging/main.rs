@@ -7,6 +7,7 @@
 //! | `slow` | what a slow source costs |
 //! | `shape` | every kind of function can have these options |
 //! | `combination`, `plan` | every combination of options, in every state, with every kind of source |
+//! | `mix`, `mix_plan` | the same for calls of batch functions whose elements are of every age |
 //! | `batch`, `batch_form` | batch functions, whose elements have an age each |
 //! | `joined` | what else such a function may have, and the verbs |
 //! | `dropped` | calls that are given up |
@@ -20,6 +21,8 @@ mod batch_form;
 mod combination;
 mod dropped;
 mod joined;
+mod mix;
+mod mix_plan;
 mod monitor;
 mod old;
 mod plan;

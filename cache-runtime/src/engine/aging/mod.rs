@@ -21,6 +21,7 @@ pub use ask::{Ask, Loader, Loading, Run};
 pub use drive::Drive;
 pub(crate) use drive::{Background, timed_out};
 pub use monitor::same;
+pub(in crate::engine) use monitor::{grace, is_same};
 pub(crate) use pause::Pauses;
 
 use crate::policy::Freshness;

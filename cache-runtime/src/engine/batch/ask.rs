@@ -183,14 +183,14 @@ where
     }
 
     async fn try_ask(self) -> Result<BatchAsk<S, K>, Error> {
-        let Self { call, mode, shape, asked, unique, slots, mut wanted } = self;
+        let Self { call, mode, shape, asked, unique, slots, mut wanted, drawn } = self;
         Wanted::order(&mut wanted);
         let options = &call.site.options;
         let began = alive_now();
         let deadline = options.timeout.map(|timeout| after(began, timeout));
         let soft = options.soft_timeout.map(|soft| after(began, soft));
         let mut survey = Survey { call, shape, slots, sought: Vec::new(), old: Vec::new() };
-        let (mut answered, mut refresh, mut refreshes) = (true, None, None);
+        let (mut answered, mut refresh, mut refreshes, mut check) = (true, None, None, None);
         match call.core() {
             Some(core) => {
                 refreshes = (mode == Mode::Refresh).then(|| core.now());
@@ -199,6 +199,11 @@ where
                     survey.take(core, wanted, None, found);
                 }
                 answered = survey.look(core, mode, [soft, deadline]).await?;
+                // What is refreshed anyhow needs no check.
+                check = drawn.and_then(|drawn| {
+                    let is_old = |index| survey.old.iter().any(|(wanted, ..)| wanted.index == index);
+                    drawn.check(call, shape, &unique, |index| survey.slots[index].is_some() && !is_old(index))
+                });
                 refresh = survey.refresh(core, &unique);
             }
             None => {
@@ -206,7 +211,7 @@ where
             }
         }
         let Survey { slots, sought, .. } = survey;
-        if sought.is_empty() && refresh.is_none() {
+        if sought.is_empty() && refresh.is_none() && check.is_none() {
             return Ok(BatchAsk::Done(collected(shape, &asked, &unique, &whole(slots))));
         }
         // The body is asked in the order of the call, and flights are taken in the order of their keys.
@@ -230,7 +235,7 @@ where
             BatchLoading::new(call, shape, ids, how)
         });
         let drive = BatchDrive { call: call.to_owned_call(), shape, asked, unique, slots, awaited, deadline, soft };
-        Ok(BatchAsk::Run(BatchRun { drive, load, refresh }))
+        Ok(BatchAsk::Run(BatchRun { drive, load, refresh, check }))
     }
 }
 
@@ -248,7 +253,8 @@ impl Call<'_> {
             deadline,
             soft: None,
         };
-        BatchRun { drive, load: Some(BatchLoading::new(self, shape, Vec::new(), How::Past)), refresh: None }
+        let load = Some(BatchLoading::new(self, shape, Vec::new(), How::Past));
+        BatchRun { drive, load, refresh: None, check: None }
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) enum How {
     Load { mode: Mode, wanted: Vec<Wanted>, wants: Vec<Want>, answered: bool, refreshes: Option<Nanos> },
     /// Look whether somebody else has refreshed them, or does.
     Refresh(Vec<Refreshing>),
+    /// Nothing, and nothing is stored: what comes of it is only compared. The templates of the elements' keys.
+    Check(Vec<u64>),
 }
 
 /// An element of which an old value was served.
@@ -88,6 +90,18 @@ impl<S: BatchCached, K> BatchLoader<S, K> {
                     slots[place] = Some(Slot::became(shape, became));
                 }
                 (super::ask::whole(slots), refreshes)
+            }
+            How::Check(templates) => {
+                let alone = |template| {
+                    Slot::Missing(Box::new(Leading {
+                        lead: None,
+                        template,
+                        early: Early::default(),
+                        share: None,
+                        has_old: false,
+                    }))
+                };
+                (templates.into_iter().map(alone).collect(), None)
             }
             How::Refresh(mut old) => {
                 let shares: Vec<Option<Option<Share>>> = match at.shared() {

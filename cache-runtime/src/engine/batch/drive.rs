@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::ask::whole;
 use super::begin::{BatchLoading, How};
 use super::load::{End, Ended, collected};
+use super::monitor::Checking;
 use super::{Slot, ValueOf, opaque_batch_debug};
 use crate::clock::{Nanos, after, alive_now};
 use crate::engine::aging::{Background, Old, timed_out};
@@ -23,6 +24,8 @@ pub struct BatchRun<S: BatchCached, K> {
     /// Of what the caller waits for.
     pub(super) load: Option<BatchLoading<S, K>>,
     pub(super) refresh: Option<Refresh<S, K>>,
+    /// Of what is only compared with the source.
+    pub(super) check: Option<Checking<S, K>>,
 }
 
 /// The load of elements of which old values are served meanwhile.
@@ -157,7 +160,12 @@ where
         F: Future<Output = Option<Ended<S>>> + Send + 'static,
         C: Future<Output = Option<Ended<S>>> + Send + 'static,
     {
-        let Self { drive, load, refresh } = self;
+        let Self { drive, load, refresh, check } = self;
+        if let (Some(Checking { loading, check }), Some(core)) = (check, drive.call.core()) {
+            let checked = check.run(drive.call.to_owned_call(), drive.shape, carried(Box::pin(make(loading))));
+            // One that finds no place is left out.
+            let _ = core.background.spawn(checked);
+        }
         if let Some(Refresh { loading, keys }) = refresh {
             drive.go_on(keys, carried(Box::pin(make(loading))));
         }

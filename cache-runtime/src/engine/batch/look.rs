@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::load::Batch;
+use super::monitor::Drawn;
 use super::{Became, Leading, Slot, ValueOf, Wanted};
 use crate::engine::call::Call;
 use crate::engine::read::{Mode, Next, Patience, Step};
@@ -46,7 +47,7 @@ impl<'c> Call<'c> {
                 }
             }
         }
-        Asked { call: self, mode, shape, asked, unique, slots, wanted }
+        Asked { call: self, mode, shape, asked, unique, slots, wanted, drawn: None }
     }
 
     /// The right to load elements that are missing in memory, or what others load. In the order of their keys.
@@ -103,6 +104,8 @@ pub struct Asked<'a, S: BatchCached, K> {
     pub(super) slots: Vec<Option<Slot<ValueOf<S>>>>,
     /// Not in any order yet.
     pub(super) wanted: Vec<Wanted>,
+    /// What is to be checked, if it is there.
+    pub(super) drawn: Option<Drawn<ValueOf<S>>>,
 }
 
 impl<'a, S: BatchCached, K> Asked<'a, S, K> {
@@ -131,7 +134,7 @@ impl<'a, S: BatchCached, K> Asked<'a, S, K> {
     }
 
     async fn try_look_up(self) -> Result<Batch<'a, S, K>, Error> {
-        let Self { call, mode, shape, asked, unique, mut slots, mut wanted } = self;
+        let Self { call, mode, shape, asked, unique, mut slots, mut wanted, .. } = self;
         let (found, refreshes) = match call.shared() {
             Some(shared) => (call.batch_shared(shared, mode, shape.one(), wanted).await?, None),
             None => {

@@ -14,12 +14,14 @@
 //! | `ask` | what is there, however old, and which loads are to be made |
 //! | `begin` | the beginning of such a load |
 //! | `drive` | running it: in place, within a time, in the background |
+//! | `monitor` | comparing elements that were served with the source |
 
 mod ask;
 mod begin;
 mod drive;
 mod load;
 mod look;
+mod monitor;
 
 pub use ask::BatchAsk;
 pub use begin::{BatchLoader, BatchLoading};

@@ -21,6 +21,7 @@ fn a_prefix_is_in_front_and_not_of_the_key() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "six hundred keys, letter by letter")]
 fn every_length_around_the_border_of_the_buffer_is_the_same_text() {
     for len in 0..300 {
         let letters: String = ('a'..='z').cycle().take(len).collect();
@@ -59,6 +60,7 @@ fn integers_fit_where_the_buffer_ends() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "two hundred thousand numbers")]
 fn numbers_of_every_length_are_written_as_display_writes_them() {
     let powers = (0..20).map(|exponent| 10_u64.pow(exponent));
     let edges = powers.flat_map(|power| [power - 1, power, power + 1, power.saturating_mul(9)]);
@@ -141,6 +143,7 @@ fn shortening_cuts_between_characters_and_between_escapes() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a megabyte")]
 fn a_megabyte_is_a_key_like_any_other() {
     let text = "\0:*é".repeat(1 << 18);
     let one = key(|w| w.part(&text));
