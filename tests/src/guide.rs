@@ -256,7 +256,7 @@ mod tests {
     fn errors_explained_has_the_messages_as_they_are_printed() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut printed = String::new();
-        read_all(&folder.join("tests/ui"), &mut printed);
+        read_all(&folder.join("compile-fail/tests/ui"), &mut printed);
         let printed: Vec<String> = printed.lines().map(nameless).collect();
         let page = include_str!("../../docs/guide/errors-explained.md");
         let blocks = page.split("```").enumerate().filter(|(index, _)| index % 2 == 1).map(|(_, block)| block);
