@@ -298,6 +298,12 @@ impl<V> TellsElements for Vec<Option<V>> {}
 pub fn tells_elements<S: BatchCached<Collection: TellsElements>>(_: S) {}
 
 /// A batch return type at the type level, for signatures.
+#[diagnostic::on_unimplemented(
+    message = "a batch function cannot return `{Self}`",
+    label = "no collection of a batch function",
+    note = "return a `HashMap<_, _>`, a `BTreeMap<_, _>`, a `Vec<Option<_>>`, or a `Vec<_>` with `by = |value| value.id`, or a `Result` of one",
+    note = "a batch function is no handler: have the handler call it, and put what it returns into a `Json` there"
+)]
 pub trait BatchOutcome<const KIND: u8> {
     /// What is stored per element.
     type Value;
