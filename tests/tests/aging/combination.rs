@@ -185,6 +185,14 @@ async fn judge(on: &On, asked: Asked, loaded_before: bool, answer: Answer, idle:
     };
     match expected {
         None => Verdict::Unclear,
+        // It had run out of time.
+        Some(_)
+            if plan.has_timeout()
+                && second == Err(Broken::Cache(ErrorKind::Timeout))
+                && millis(again, until) >= HARD =>
+        {
+            Verdict::Unclear
+        }
         Some(expected) if (second.clone(), source.loads() - loads) == expected => Verdict::Right,
         Some(expected) => {
             let got = (second, source.loads() - loads);
@@ -196,9 +204,12 @@ async fn judge(on: &On, asked: Asked, loaded_before: bool, answer: Answer, idle:
     }
 }
 
+/// How often a busy machine is asked in a row.
+pub(crate) const ATTEMPTS: u32 = 5;
+
 async fn every_case(kind: &'static str) {
     let ends = now() + Duration::from_secs(std::env::var("CACHE_STRESS_SECONDS").map_or(0, |s| s.parse().unwrap()));
-    let mut shift = 0;
+    let (mut shift, mut attempts) = (0, 0);
     loop {
         let mut groups = JoinSet::new();
         for (n, answer) in Answer::ALL.into_iter().enumerate() {
@@ -229,8 +240,13 @@ async fn every_case(kind: &'static str) {
         }
         wrong.sort_unstable();
         assert!(wrong.is_empty(), "{} wrong, {right} right, {unclear} unclear:\n{}", wrong.len(), wrong.join("\n"));
-        assert!(right > unclear, "{right} right, {unclear} unclear");
         println!("{kind}: {right} right, {unclear} unclear");
+        // A machine that stood still too often has said too little.
+        attempts += 1;
+        if right <= unclear {
+            assert!(attempts < ATTEMPTS, "{right} right, {unclear} unclear, {attempts} times");
+            continue;
+        }
         if now() >= ends {
             return;
         }

@@ -193,20 +193,24 @@ impl Side {
     /// One after the other, when it is known that something is wrong.
     async fn later(&self, world: &World) {
         let proxy = world.proxy(usize::from(self.hybrid));
-        if self.hybrid && !self.row.cell(Op::Copied).contains(&Comes::Hit) {
+        let afresh = self.row.later == Later::Afresh;
+        // A server that has come back may have its copies served again before anybody looks.
+        if self.hybrid && !afresh && !self.row.cell(Op::Copied).contains(&Comes::Hit) {
             let served = async || self.reader.cache.stats().copies_served == Some(true);
             eventually(&format!("{}: copies are not served", self.what), LONG, async || !served().await).await;
         }
         if self.row.later == Later::Nothing {
             self.found_out(world).await;
         }
-        if self.row.later == Later::Afresh {
+        if afresh {
             for at in [&self.reader, &self.writer] {
                 eventually(&format!("{}: the server is used again", self.what), LONG, async || {
                     at.cache.ping().await.is_ok() && at.cache.stats().undelivered == 0
                 })
                 .await;
             }
+            // Copies of what was there before end with their lease, whatever anybody has noticed.
+            sleep(LEASE).await;
         }
         let sent = proxy.map(data);
         // Three calls of each kind take half a minute there.
