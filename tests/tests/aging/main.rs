@@ -9,6 +9,7 @@
 //! | `combination`, `plan` | every combination of options, in every state, with every kind of source |
 //! | `mix`, `mix_plan` | the same for calls of batch functions whose elements are of every age |
 //! | `batch`, `batch_form` | batch functions, whose elements have an age each |
+//! | `clocks` | machines whose clocks differ |
 //! | `joined` | what else such a function may have, and the verbs |
 //! | `dropped` | calls that are given up |
 //! | `monitor` | answers that are compared with the source |
@@ -18,6 +19,7 @@ mod fleet;
 
 mod batch;
 mod batch_form;
+mod clocks;
 mod combination;
 mod dropped;
 mod joined;

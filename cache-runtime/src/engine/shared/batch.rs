@@ -120,7 +120,7 @@ impl Call<'_> {
                 self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
             }
             want.learn(shared, &seen);
-            want.aged = false;
+            want.only_fresh(Some(&seen), old.as_ref().is_some_and(|old| !old.freshness.is_within_life()));
             found.push(old);
         }
         shared.slide(slides);

@@ -49,6 +49,9 @@ pub(crate) struct Want {
     pub(super) copied: bool,
     /// Whether it is of use after its life, too.
     pub(super) aged: bool,
+    /// Until when, in its storer's time, the entry lived whose life is over by the server's clock. What this machine's clock
+    /// says of it does not make it young again.
+    outlived_ms: u64,
     /// Whether what lies there was counted as unusable: a call looks more than once.
     rejected: bool,
     /// When the call began.
@@ -185,8 +188,19 @@ impl Want {
         let form = shared.form(call.site);
         let own = shared.function_cell(tenant, call.site);
         let (template, noted, copied) = (key.template(), Vec::new(), shared.copies(call.site));
-        let mut want =
-            Self { name, template, form, required, own, noted, copied, aged: false, rejected: false, began: began() };
+        let mut want = Self {
+            name,
+            template,
+            form,
+            required,
+            own,
+            noted,
+            copied,
+            aged: false,
+            outlived_ms: 0,
+            rejected: false,
+            began: began(),
+        };
         // Of tags that only the value tells, and of an entry that somebody else stored.
         want.remember(shared);
         want
@@ -204,6 +218,7 @@ impl Want {
             noted: Vec::new(),
             copied: false,
             aged: false,
+            outlived_ms: 0,
             rejected: false,
             began: began(),
         };
@@ -214,6 +229,14 @@ impl Want {
     /// The moment at which an entry is judged: what is of use after its life is, for as long as the server keeps it.
     fn moment(&self, now_ms: u64) -> u64 {
         if self.aged { 0 } else { now_ms }
+    }
+
+    /// From here on only what is fresh will do, which `seen` is not if it `is_old`.
+    pub(super) fn only_fresh(&mut self, seen: Option<&Seen>, is_old: bool) {
+        self.aged = false;
+        if let Some(Ok(envelope)) = seen.filter(|_| is_old).and_then(|seen| seen.parse(self)) {
+            self.outlived_ms = envelope.head.expires_ms;
+        }
     }
 
     fn remember(&mut self, shared: &Shared) {
@@ -282,6 +305,7 @@ impl Seen {
             Some(Err(reject)) => return Verdict::Unusable(reject),
             Some(Ok(envelope)) => envelope,
         };
+        let now_ms = if want.aged { now_ms } else { now_ms.max(want.outlived_ms) };
         match judge(&envelope, &Looked { want, seen: self }, now_ms) {
             Worth::Live => Verdict::Live(Box::new(envelope)),
             Worth::Missing => Verdict::Missing,

@@ -134,6 +134,7 @@ impl Call<'_> {
                         {
                             shared.slide(self.slides_of(core, shared, &want, Some(seen)));
                         }
+                        let is_old = found.as_ref().is_some_and(|found| !found.freshness.is_within_life());
                         match found {
                             Some(found) if found.freshness == Freshness::Fresh => {
                                 self.count_hit(core, shared, &want.name.entry, core.now(), want.began);
@@ -149,8 +150,7 @@ impl Call<'_> {
                             None => {}
                         }
                         seen.iter().for_each(|seen| want.learn(shared, seen));
-                        // From here on only what is fresh will do.
-                        want.aged = false;
+                        want.only_fresh(seen.first(), is_old);
                     }
                     Ok(seen) => {
                         if let Some(ret) = self.served(core, shared, &mut want, seen.first(), shape) {
