@@ -57,6 +57,18 @@ pub(super) struct Said {
     pub(super) keep_for: Option<Duration>,
 }
 
+impl Said {
+    /// Adds what was said of the response that is confirmed: its body depends on all that it did before.
+    pub(super) fn holds_on(&mut self, before: &Self) {
+        for tag in &before.tags {
+            if !self.tags.contains(tag) {
+                self.tags.push(tag.clone());
+            }
+        }
+        self.keep_for = self.keep_for.or(before.keep_for);
+    }
+}
+
 impl std::fmt::Debug for Kept {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kept").field("status", &self.status).finish_non_exhaustive()
@@ -199,9 +211,18 @@ impl Kept {
         self.header(&ETAG).filter(|_| !self.is_etag_ours)
     }
 
+    /// When its handler says it changed last, where that tells it from what the handler makes later: not within the same second
+    /// (RFC 9110, section 8.8.2.2).
+    fn changed(&self) -> Option<&HeaderValue> {
+        let changed = self.header(&LAST_MODIFIED)?;
+        let time = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
+        let tells = time(changed)? < time(self.header(&DATE)?)?;
+        tells.then_some(changed)
+    }
+
     /// Has a request ask whether this is still what its handler would answer: `false` where the handler gave nothing to ask by.
     pub(super) fn ask_about(&self, request: &mut HeaderMap) -> bool {
-        let by = [(IF_NONE_MATCH, self.etag_of_handler()), (IF_MODIFIED_SINCE, self.header(&LAST_MODIFIED))];
+        let by = [(IF_NONE_MATCH, self.etag_of_handler()), (IF_MODIFIED_SINCE, self.changed())];
         let mut is_asked = false;
         for (name, value) in by {
             if let Some(value) = value.filter(|_| self.status == StatusCode::OK) {
@@ -216,21 +237,25 @@ impl Kept {
     /// `None`: it speaks of another one.
     pub(super) fn confirmed(&self, parts: &mut Parts) -> Option<Bytes> {
         let own = self.etag_of_handler();
-        let matches = |new: &HeaderValue| own.is_some_and(|own| matches_tag(new.as_bytes(), own.as_bytes()));
-        if parts.headers.get(ETAG).is_some_and(|new| !matches(new)) {
+        let is_other = |new: &HeaderValue| own.is_some_and(|own| !matches_tag(new.as_bytes(), own.as_bytes()));
+        if parts.headers.get(ETAG).is_some_and(is_other) {
             return None;
         }
         // The body is still the one that these describe.
-        let of_body = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, CONTENT_RANGE];
+        let of_body = [CONTENT_LENGTH, CONTENT_ENCODING, CONTENT_TYPE, CONTENT_RANGE, ETAG];
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
             let is_gone = *name == DATE || (*name == ETAG && self.is_etag_ours);
-            if !is_gone && (of_body.contains(name) || !parts.headers.contains_key(name)) {
+            // It was also selected by what the confirmation does not say again.
+            let stays = of_body.contains(name) || *name == VARY || !parts.headers.contains_key(name);
+            if !is_gone && stays {
                 headers.append(name.clone(), value.clone());
             }
         }
         for (name, value) in parts.headers.iter().filter(|(name, _)| !of_body.contains(name)) {
-            headers.append(name.clone(), value.clone());
+            if *name != VARY || headers.get_all(VARY).iter().all(|known| known != value) {
+                headers.append(name.clone(), value.clone());
+            }
         }
         (parts.status, parts.headers) = (self.status, headers);
         Some(self.body.clone())

@@ -480,9 +480,10 @@ where
             // The request is gone, and cannot be made again without its conditions.
             (parts.status, parts.headers) = (StatusCode::BAD_GATEWAY, HeaderMap::new());
         } else {
-            let Said { tags, keep_for } = kept.said();
-            said.tags = if said.tags.is_empty() { tags.clone() } else { said.tags };
-            said.keep_for = said.keep_for.or(*keep_for);
+            said.holds_on(kept.said());
+            // Also for a layer around this one, where this one does not keep it.
+            parts.extensions.insert(Tags(said.tags.clone()));
+            said.keep_for.map(|time| parts.extensions.insert(KeepFor(time)));
         }
     }
     let as_it_is = |confirmed: Option<Bytes>, body: RB| confirmed.map_or_else(|| Body::through(body), Body::whole);

@@ -115,14 +115,14 @@ async fn nobody_asks_for_what_was_invalidated() {
 /// P1: also while the handler is asked. Tags of the layer, of the first response, and of the confirmation.
 #[tokio::test]
 async fn what_is_invalidated_while_it_is_confirmed_is_not_kept() {
-    for tag in ["by-layer", "by-first", "by-second"] {
+    for (tag, says_others) in [("by-layer", false), ("by-first", false), ("by-first", true), ("by-second", true)] {
         let (cache, calls, gate) = (Cache::for_test(), Calls::default(), Gate::new());
         let (count, wait) = (calls.clone(), gate.clone());
         let handler = move |request: Request| async move {
             let n = count.next();
             let mut response = page(n, &request);
-            let tags = if tag == "by-second" && n == 2 { vec!["by-second"] } else { vec!["by-first"] };
-            if n != 2 || tag == "by-second" {
+            let tags = if says_others && n == 2 { vec!["by-second"] } else { vec!["by-first"] };
+            if n != 2 || says_others {
                 response.extensions_mut().insert(Tags::new(tags));
             }
             if n == 2 {
@@ -147,7 +147,7 @@ async fn what_is_invalidated_while_it_is_confirmed_is_not_kept() {
     }
 }
 
-/// What the handler said beside the headers holds on where its confirmation does not say it again.
+/// What the handler said beside the headers holds on where its confirmation does not say it again, or says something else.
 #[tokio::test]
 async fn tags_and_times_of_a_handler_outlast_its_confirmation() {
     let it = service(
@@ -158,6 +158,8 @@ async fn tags_and_times_of_a_handler_outlast_its_confirmation() {
             if n == 1 {
                 response.extensions_mut().insert(Tags::new("first"));
                 response.extensions_mut().insert(KeepFor(Duration::from_secs(10)));
+            } else if n == 3 {
+                response.extensions_mut().insert(Tags::new("third"));
             }
             response
         },
@@ -170,6 +172,75 @@ async fn tags_and_times_of_a_handler_outlast_its_confirmation() {
     }
     it.cache.invalidate("first").await.expect("a cache");
     assert_eq!(it.get("/").await.text(), "call 4");
+}
+
+/// A page for each language, of a handler whose confirmations name only some of the headers that select it.
+#[tokio::test]
+async fn what_selected_the_body_selects_it_on_where_its_confirmation_does_not_say_so() {
+    let it = service(
+        |layer| layer,
+        |n, request: &Request| {
+            if request.headers().contains_key("if-none-match") {
+                return with(&[("etag", "\"v1\""), ("vary", "origin")], StatusCode::NOT_MODIFIED);
+            }
+            let mut response = with(&[("etag", "\"v1\""), ("cache-control", OLD)], format!("call {n}"));
+            for name in ["accept-language", "origin"] {
+                response.headers_mut().append("vary", name.parse().expect("a name"));
+            }
+            response
+        },
+    )
+    .await;
+    it.get_with("/", &[("accept-language", "de")]).await;
+    for round in 2..4 {
+        age(&it, 11).await;
+        let confirmed = it.get_with("/", &[("accept-language", "de")]).await;
+        assert_eq!((confirmed.text(), it.calls.count()), ("call 1", round));
+        let vary = confirmed.headers.iter().filter(|(name, _)| name == "vary");
+        assert_eq!(
+            vary.map(|(_, value)| value.as_str()).collect::<Vec<_>>(),
+            ["accept-language", "origin"],
+            "said once"
+        );
+    }
+    assert_eq!(it.get_with("/", &[("accept-language", "fr")]).await.text(), "call 4");
+    assert!(it.get_with("/", &[("accept-language", "de")]).await.is_hit());
+}
+
+/// The body is the one that the kept validator names, exactly; and one without a validator may be confirmed with a new one.
+#[tokio::test]
+async fn a_confirmation_changes_no_validator() {
+    for (first, second, then) in [
+        (&[("etag", "W/\"a\"")][..], &[("etag", "\"a\"")][..], Some("W/\"a\"")),
+        (&[("last-modified", MODIFIED)], &[("last-modified", MODIFIED), ("etag", "\"new\"")], None),
+    ] {
+        let answer = move |n, _: &Request| {
+            let mut response = if n == 1 { "call 1".into_response() } else { StatusCode::NOT_MODIFIED.into_response() };
+            for (name, value) in if n == 1 { first } else { second } {
+                response.headers_mut().insert(*name, value.parse().expect("a header"));
+            }
+            response.headers_mut().insert("cache-control", OLD.parse().expect("a header"));
+            response
+        };
+        let it = service(|layer| layer, answer).await;
+        let before = it.get("/").await.header("etag").map(str::to_owned);
+        age(&it, 11).await;
+        let confirmed = it.get("/").await;
+        assert_eq!((confirmed.status, confirmed.text(), it.calls.count()), (200, "call 1", 2));
+        assert_eq!(confirmed.header("etag"), then.or(before.as_deref()), "{first:?}");
+    }
+}
+
+/// A date tells apart what is a second older than the response; what is as young may have changed since.
+#[tokio::test]
+async fn a_response_as_young_as_its_date_is_not_confirmed_by_it() {
+    let answer = |_, request: &Request| {
+        with(&[("cache-control", OLD), ("last-modified", "Fri, 01 Jan 2100 00:00:00 GMT")], asked(request))
+    };
+    let it = service(|layer| layer, answer).await;
+    it.get("/").await;
+    age(&it, 11).await;
+    assert_eq!(it.get("/").await.text(), "- -");
 }
 
 /// A confirmation may forbid to keep it any longer; and one of something else confirms nothing.
