@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::fleet::{self, now, soon};
 use super::plan::{Answer, Case, Class, Expected, HARD, Kept, Ret, all};
+use super::verdict::{Tally, Verdict};
 use super::{Broken, On, Source, ms};
 
 /// When a value is asked for, in ms after it was stored; `None`: it never was.
@@ -22,14 +23,6 @@ const STATES: [(&str, Option<u64>); 7] = [
     ("gone", Some(3150)),
     ("invalidated", Some(1300)),
 ];
-
-/// What one case came to.
-enum Verdict {
-    Right,
-    /// The machine was too slow to say at which age the entry was seen.
-    Unclear,
-    Wrong(String),
-}
 
 /// One case between its calls.
 struct Asked {
@@ -204,9 +197,6 @@ async fn judge(on: &On, asked: Asked, loaded_before: bool, answer: Answer, idle:
     }
 }
 
-/// How often a busy machine is asked in a row.
-pub(crate) const ATTEMPTS: u32 = 5;
-
 async fn every_case(kind: &'static str) {
     let ends = now() + Duration::from_secs(std::env::var("CACHE_STRESS_SECONDS").map_or(0, |s| s.parse().unwrap()));
     let (mut shift, mut attempts) = (0, 0);
@@ -228,23 +218,11 @@ async fn every_case(kind: &'static str) {
                 }
             }
         }
-        let (mut right, mut unclear, mut wrong) = (0, 0, Vec::new());
+        let mut tally = Tally::default();
         while let Some(verdicts) = groups.join_next().await {
-            for (name, verdict) in verdicts.unwrap() {
-                match verdict {
-                    Verdict::Right => right += 1,
-                    Verdict::Unclear => unclear += 1,
-                    Verdict::Wrong(why) => wrong.push(format!("{name}: {why}")),
-                }
-            }
+            verdicts.unwrap().into_iter().for_each(|(name, verdict)| tally.add(&name, verdict));
         }
-        wrong.sort_unstable();
-        assert!(wrong.is_empty(), "{} wrong, {right} right, {unclear} unclear:\n{}", wrong.len(), wrong.join("\n"));
-        println!("{kind}: {right} right, {unclear} unclear");
-        // A machine that stood still too often has said too little.
-        attempts += 1;
-        if right <= unclear {
-            assert!(attempts < ATTEMPTS, "{right} right, {unclear} unclear, {attempts} times");
+        if !tally.says_enough(kind, &mut attempts) {
             continue;
         }
         if now() >= ends {

@@ -8,6 +8,7 @@
 //! | `shape` | every kind of function can have these options |
 //! | `combination`, `plan` | every combination of options, in every state, with every kind of source |
 //! | `mix`, `mix_plan` | the same for calls of batch functions whose elements are of every age |
+//! | `verdict` | what became of generated cases, and whether that says enough |
 //! | `batch`, `batch_form` | batch functions, whose elements have an age each |
 //! | `clocks` | machines whose clocks differ |
 //! | `joined` | what else such a function may have, and the verbs |
@@ -30,6 +31,7 @@ mod old;
 mod plan;
 mod shape;
 mod slow;
+mod verdict;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};

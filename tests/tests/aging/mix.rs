@@ -17,9 +17,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Broken;
-use super::combination::ATTEMPTS;
 use super::fleet::{self, now, soon, within};
 use super::mix_plan::{Answer, Case, Counted, Expected, Kept, State, TTL, all, long_ago, row};
+use super::verdict::{Tally, Verdict};
 
 /// A source of rows, which remembers what it was asked for.
 #[derive(Clone)]
@@ -235,14 +235,6 @@ async fn fill(case: &Case, ids: &[u64], cache: &Cache, rows: &Rows) {
     }
 }
 
-/// What one case came to.
-enum Verdict {
-    Right,
-    /// The machine was too slow for a timeout that had to be short.
-    Unclear,
-    Wrong(String),
-}
-
 fn counted(case: &Case, cache: &Cache) -> Counted {
     let stats = (case.stats)(cache);
     Counted {
@@ -426,19 +418,11 @@ fn stride(kind: &str) -> usize {
 }
 
 async fn every_mix(kind: &'static str) {
-    for attempts in 1.. {
-        let (right, unclear) = round(kind).await;
-        println!("{kind}: {right} right, {unclear} unclear");
-        // A machine that stood still too often has said too little.
-        if right > unclear {
-            break;
-        }
-        assert!(attempts < ATTEMPTS, "{right} right, {unclear} unclear, {attempts} times");
-    }
+    let mut attempts = 0;
+    while !round(kind).await.says_enough(kind, &mut attempts) {}
 }
 
-/// How many cases were right, and how many were disturbed.
-async fn round(kind: &'static str) -> (u32, u32) {
+async fn round(kind: &'static str) -> Tally {
     let (mut cases, mut waiting) = (Vec::new(), Vec::new());
     let said = std::env::var("CACHE_COMBINATIONS").ok();
     let mut n = 0_usize;
@@ -482,20 +466,11 @@ async fn round(kind: &'static str) -> (u32, u32) {
             });
         }
     }
-    let (mut right, mut unclear, mut wrong) = (0, 0, Vec::new());
+    let mut tally = Tally::default();
     while let Some(verdicts) = workers.join_next().await {
-        for (name, verdict) in verdicts.unwrap() {
-            match verdict {
-                Verdict::Right => right += 1,
-                Verdict::Unclear => unclear += 1,
-                Verdict::Wrong(why) => wrong.push(format!("{name}: {why}")),
-            }
-        }
+        verdicts.unwrap().into_iter().for_each(|(name, verdict)| tally.add(&name, verdict));
     }
-    wrong.sort_unstable();
-    let shown = &wrong[..wrong.len().min(40)];
-    assert!(wrong.is_empty(), "{} wrong, {right} right, {unclear} unclear:\n{}", wrong.len(), shown.join("\n"));
-    (right, unclear)
+    tally
 }
 
 /// A3, N8, N12, P1

@@ -231,6 +231,32 @@ async fn a_confirmation_changes_no_validator() {
     }
 }
 
+/// What a layer has confirmed and may not keep itself goes to one around it with all that it depends on.
+#[tokio::test]
+async fn a_layer_around_it_hears_of_tags_that_the_confirmation_does_not_say() {
+    let answer = |n, _: &Request| {
+        let headers = [("etag", "\"v1\""), ("cache-control", OLD)];
+        let mut response =
+            if n == 2 { with(&headers, StatusCode::NOT_MODIFIED) } else { with(&headers, format!("call {n}")) };
+        if n == 1 {
+            response.extensions_mut().insert(Tags::new("first"));
+        } else if n == 2 {
+            response.headers_mut().insert("set-cookie", "session=1".parse().expect("a header"));
+        }
+        response
+    };
+    let (cache, calls) = (Cache::for_test(), Calls::default());
+    let layer = |name| CacheLayer::with((*cache).clone()).name(name);
+    let app = answering(&calls, answer).layer(layer("inner")).layer(layer("outer").store_set_cookie(true));
+    let server = Server::start(app).await;
+    assert_eq!(server.get("/").await.text(), "call 1");
+    cache.clock().advance(Duration::from_secs(11));
+    assert_eq!((server.get("/").await.text(), calls.count()), ("call 1", 2));
+    assert_eq!((server.get("/").await.text(), calls.count()), ("call 1", 2), "kept by the outer one");
+    cache.invalidate("first").await.expect("a cache");
+    assert_eq!(server.get("/").await.text(), "call 3");
+}
+
 /// A date tells apart what is a second older than the response; what is as young may have changed since.
 #[tokio::test]
 async fn a_response_as_young_as_its_date_is_not_confirmed_by_it() {
