@@ -17,7 +17,6 @@ const WORDS = {
 };
 
 let asked = null;
-let opener = null;
 
 function kind() {
   return document.querySelector("input[name=kind]:checked").value;
@@ -40,7 +39,6 @@ function shape() {
 
 function ask(what) {
   asked = what;
-  opener = document.activeElement;
   say($("confirm-title"), WORDS[what.kind].title);
   say($("confirm-what"), what.name);
   say($("confirm-text"), `${WORDS[what.kind].text} ${what.tenant ? `Only entries of the tenant ${what.tenant}.` : "Entries that belong to a tenant stay."}`);
@@ -124,7 +122,6 @@ $("confirm-form").addEventListener("submit", (event) => {
   drop();
 });
 $("cancel").addEventListener("click", () => $("confirm").close());
-$("confirm").addEventListener("close", () => opener && opener.isConnected && opener.focus());
 
 if (READ_ONLY) $("invalidate").hidden = true;
 if (READ_ONLY) document.querySelector(".pair").style.gridTemplateColumns = "minmax(0, 1fr)";
