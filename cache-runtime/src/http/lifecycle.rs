@@ -20,7 +20,7 @@ use crate::timer::within;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Begins the life of a service: the cache's backend answers, or this is an error, so that a wrong address does not first
-/// show as a slow service.
+/// show as a slow service. [`Lifecycle::new`] begins it whether the backend answers or not.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -43,10 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The backend cannot be used.
 pub async fn lifecycle(cache: Cache) -> Result<Lifecycle, Error> {
     cache.ping().await?;
-    Ok(Lifecycle { cache, is_stopping: Arc::default() })
+    Ok(Lifecycle::new(cache))
 }
 
-/// The life of a service. Made by [`lifecycle`].
+/// The life of a service. Made by [`lifecycle`], or by [`new`](Self::new).
 #[derive(Clone, Debug)]
 pub struct Lifecycle {
     cache: Cache,
@@ -54,6 +54,13 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
+    /// Begins the life of a service whose instances also start while the cache's backend is away: calls go to their sources
+    /// until it answers, and `/healthz` says so.
+    #[must_use]
+    pub fn new(cache: Cache) -> Self {
+        Self { cache, is_stopping: Arc::default() }
+    }
+
     /// Routes for who watches the service: `GET /healthz` and `GET /readyz`.
     ///
     /// `/healthz` is `200` as long as the service answers; it says whether the cache can be used (`ok`, or `degraded` with

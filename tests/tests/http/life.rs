@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use cache_runtime::http::{CacheLayer, lifecycle};
+use cache_runtime::http::{CacheLayer, Lifecycle, lifecycle};
 use cache_runtime::{Cache, ErrorKind};
 use cache_tests::http::send;
 use cache_tests::{eventually, redis};
@@ -73,4 +73,27 @@ async fn health_tells_of_the_backend_without_failing_for_it() {
         Err(error) => Err(error),
     };
     assert!(failed.is_err());
+}
+
+/// A11: where that is wanted, instances start during an outage of the backend, and use it once it is back.
+#[tokio::test]
+async fn a_service_can_start_without_its_backend() {
+    let server = redis::Server::start().await;
+    server.kill();
+    let cache = Cache::builder().url(server.url()).build().await.expect("a cache, without its server");
+    let (life, state) = (Lifecycle::new(cache.clone()), cache.clone());
+    let greet = async || Ok::<_, std::convert::Infallible>("hello".to_owned());
+    let handler = async move || state.get_or_load("greeting", greet).await.expect("what cannot fail");
+    let app = Router::new().route("/", get(handler)).merge(life.health());
+    let served = cache_tests::http::Server::start(app).await;
+    assert_eq!(served.get("/").await.text(), "hello");
+    assert!(served.get("/healthz").await.text().contains(r#""status":"degraded""#));
+
+    server.restart(redis::Snapshot::Discard).await;
+    let is_well = async || served.get("/healthz").await.text().contains(r#""status":"ok""#);
+    eventually("the cache is well again", SOON, is_well).await;
+    eventually("the value is kept", SOON, async || {
+        served.get("/").await.text() == "hello" && cache.get::<String>("greeting").await.expect("a cache").is_some()
+    })
+    .await;
 }
