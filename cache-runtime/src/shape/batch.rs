@@ -48,7 +48,7 @@ impl<V, R> AfterResult<Vec<Option<V>>, R> {
     }
 }
 
-/// `peel_batch` of what is no such collection by its type alone.
+/// Fallback of `AfterResult::peel_batch`.
 pub trait PeelBatch: Sized {
     /// What is left.
     type Peeled;

@@ -29,7 +29,8 @@ impl<V> NoCollection<V> {
     }
 }
 
-/// Implemented by nothing. The bound is on the receiver: of another type rustc would not print the message.
+/// Implemented by nothing. The bound is on the receiver: of another type rustc would not print the message, and of a receiver with
+/// a lifetime in it (`&'static str`) it prints its own, once, at the same place.
 #[diagnostic::on_unimplemented(
     message = "a batch function returns a collection, and `{V}` is none",
     label = "no collection",
