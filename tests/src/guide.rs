@@ -247,8 +247,11 @@ mod tests {
     /// Our own words, not rustc's.
     fn is_ours(line: &str) -> bool {
         let line = line.trim();
-        ["error: ", "error[E0277]: ", "help: ", "note: ", "= note: "].iter().any(|start| line.starts_with(start))
+        ["error: ", "error[E0277]: ", "error[E0599]: ", "help: ", "note: ", "= note: "]
+            .iter()
+            .any(|start| line.starts_with(start))
             && !line.contains("struct is not supported")
+            && !line.contains("no method named")
             && !line.contains("the trait `")
     }
 

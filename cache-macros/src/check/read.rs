@@ -16,7 +16,8 @@ use crate::suggest;
 /// Checks everything and gives the plan if nothing is wrong; on mistakes the collector holds them.
 pub(crate) fn read(args: &Args, function: &Function, memoize: bool, errors: &mut Errors) -> Option<Read> {
     let attribute = if memoize { "memoize" } else { "cache_read" };
-    super::function(function, attribute, !memoize, errors);
+    // What `each` needs, it says itself: its help is another one.
+    super::function(function, attribute, !memoize && args.each().is_none(), errors);
     let skipped = cover::skipped(function, args.skipped(), errors);
     let batch = batch(args, function, errors);
     let scope = Scope {
@@ -262,6 +263,10 @@ fn at_option(args: &Args, name: &str, message: Message, errors: &mut Errors) {
 
 fn batch(args: &Args, function: &Function, errors: &mut Errors) -> Option<Batch> {
     let each = args.each()?;
+    if matches!(function.form, Form::Sync) {
+        let message = Message::new(format!("`each` needs an async function, and `{}` is not one", function.name()));
+        errors.span(each.element.span(), message.help("make it `async fn`"));
+    }
     let name = each.elements.unraw().to_string();
     let Some((param, binding)) = function.binding(&name).filter(|(index, _)| function.params[*index].is_plain()) else {
         let names: Vec<String> =
@@ -279,9 +284,6 @@ fn batch(args: &Args, function: &Function, errors: &mut Errors) -> Option<Batch>
             each.element.span(),
             Message::new(format!("`{other}` is a parameter already")).help("give the element another name"),
         );
-    }
-    if matches!(function.form, Form::Sync) {
-        errors.span(each.element.span(), "`each` needs an async function");
     }
     Some(Batch { element: each.element.clone(), param, elements: binding.clone(), by: args.expr("by").cloned() })
 }

@@ -21,8 +21,9 @@ pub(super) fn statements(
     let Some(batch) = &plan.batch else { return TokenStream::new() };
     let (at, mut shape) = (cx.at(site), shape(cx));
     if plan.fails.is_some() {
-        let raw = cx.shape();
-        shape = q!(#raw let raw = shape; #shape);
+        // Never called `shape`: of a return type that is refused, rustc would tell the one from the other.
+        let (p, output) = (cx.p(), &cx.function.output);
+        shape = q!(let raw = #p::shape!(#output); #shape);
     }
     if batch.by.is_none() {
         // A list says by itself which element each of its values belongs to only where each has its place.

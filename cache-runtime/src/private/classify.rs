@@ -59,7 +59,10 @@ pub use crate::__succeeds as succeeds;
 macro_rules! __batch_shape {
     ($ret:ty) => {{
         #[allow(unused_imports)]
-        use $crate::__private::{PeelList as _, PeelNoBatchArc as _, PeelNoResult as _, PeelResult as _};
+        use $crate::__private::{
+            PeelBatch as _, PeelNoBatch as _, PeelNoBatchArc as _, PeelNoResult as _, PeelResult as _,
+            PeelWrapping as _,
+        };
         $crate::__private::Probe::<$ret>::NEW.peel_result().peel_batch().peel_arc()
     }};
 }
@@ -89,6 +92,7 @@ macro_rules! __batch_kind {
         #[allow(unused_imports)]
         use $crate::__private::BatchFallback as _;
         $crate::__private::batch_kind(
+            <$crate::__private::Probe<$ret>>::MAP,
             <$crate::__private::Probe<$ret>>::LIST,
             <$crate::__private::Probe<$ret>>::ELEMENT_OPTION,
             <$crate::__private::Probe<$ret>>::ELEMENT_ARC,

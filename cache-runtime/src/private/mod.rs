@@ -30,8 +30,8 @@ pub use crate::key::{
 };
 pub use crate::policy::{IntoTtl, Lifetime, Ttl};
 pub use crate::shape::{
-    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
-    batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
+    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelBatch, PeelNoBatch, PeelNoBatchArc,
+    batch_kind, batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
 };
 pub use crate::shape::{
     Cached, Declared, Fallback, Gate, GateUnstorable, KeepErrors, KeepErrorsHere, Outcome, PeelNoArc, PeelNoOption,

@@ -48,15 +48,21 @@ impl<V, R> AfterResult<Vec<Option<V>>, R> {
     }
 }
 
-/// Fallback of `peel_batch`: a list whose elements say themselves which they are (`by = |v| v.id`).
-pub trait PeelList<V, R> {
+/// Fallback of `AfterResult::peel_batch`.
+pub trait PeelBatch: Sized {
+    /// What is left.
+    type Peeled;
     /// Peels the collection.
-    fn peel_batch(&self) -> Collected<V, Vec<V>, R> {
+    fn peel_batch(self) -> Self::Peeled;
+}
+
+/// A list whose elements say themselves which they are (`by = |v| v.id`).
+impl<V, R> PeelBatch for AfterResult<Vec<V>, R> {
+    type Peeled = Collected<V, Vec<V>, R>;
+    fn peel_batch(self) -> Self::Peeled {
         Collected(PhantomData)
     }
 }
-
-impl<V, R> PeelList<V, R> for AfterResult<Vec<V>, R> {}
 
 impl<V, C, R> Collected<Arc<V>, C, R> {
     /// Peels an `Arc` off the elements.
@@ -298,12 +304,6 @@ impl<V> TellsElements for Vec<Option<V>> {}
 pub fn tells_elements<S: BatchCached<Collection: TellsElements>>(_: S) {}
 
 /// A batch return type at the type level, for signatures.
-#[diagnostic::on_unimplemented(
-    message = "a batch function cannot return `{Self}`",
-    label = "no collection of a batch function",
-    note = "return a `HashMap<_, _>`, a `BTreeMap<_, _>`, a `Vec<Option<_>>`, or a `Vec<_>` with `by = |value| value.id`, or a `Result` of one",
-    note = "a batch function is no handler: have the handler call it, and put what it returns into a `Json` there"
-)]
 pub trait BatchOutcome<const KIND: u8> {
     /// What is stored per element.
     type Value;
@@ -313,7 +313,9 @@ pub trait BatchOutcome<const KIND: u8> {
 
 /// `Probe`'s constants for batch types that are not what they ask.
 pub trait BatchFallback {
-    /// Elements are no `Option`s of a list.
+    /// It is no map.
+    const MAP: bool = false;
+    /// It is no list.
     const LIST: bool = false;
     /// Elements of the list are not optional.
     const ELEMENT_OPTION: bool = false;
@@ -325,8 +327,8 @@ impl<R> BatchFallback for Probe<R> {}
 
 /// One number for a batch return type.
 #[must_use]
-pub const fn batch_kind(list: bool, option: bool, arc: bool) -> u8 {
-    list as u8 | (option as u8) << 1 | (arc as u8) << 2
+pub const fn batch_kind(map: bool, list: bool, option: bool, arc: bool) -> u8 {
+    list as u8 | (option as u8) << 1 | (arc as u8) << 2 | ((!map && !list) as u8) << 3
 }
 
 /// Constants of a return type, bare and in a `Result`.
@@ -343,6 +345,8 @@ macro_rules! told {
     };
 }
 told! {
+    [K, T, S] HashMap<K, T, S> => MAP;
+    [K, T] BTreeMap<K, T> => MAP;
     [T] Vec<T> => LIST;
     [T] Vec<Option<T>> => ELEMENT_OPTION;
     [T] Vec<Arc<T>> => ELEMENT_ARC;
@@ -373,6 +377,12 @@ outcomes! {
     4: [K, T] BTreeMap<K, Arc<T>> => Arc<T>;
     5: [T] Vec<Arc<T>> => Arc<T>;
     7: [T] Vec<Option<Arc<T>>> => Arc<T>;
+}
+
+/// What is no collection is refused where it is classified, once; signatures say nothing of it.
+impl<T> BatchOutcome<8> for T {
+    type Value = T;
+    type Out = T;
 }
 
 /// The shape of one element of a batch function.

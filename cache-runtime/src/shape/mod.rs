@@ -11,13 +11,14 @@ mod gate;
 #[cfg(feature = "axum")]
 mod json;
 mod probe;
+mod refusal;
 mod returned;
 mod signature;
 mod wrap;
 
 pub(crate) use batch::Collection;
 pub use batch::{
-    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelList, PeelNoBatchArc, batch_kind,
+    BatchCached, BatchFallback, BatchOutcome, Elements, FromMissing, PeelBatch, PeelNoBatchArc, batch_kind,
     batch_memoizable, batch_storable, element, elements, missing_as, tells_elements,
 };
 pub(crate) use bounds::Comparable;
@@ -30,6 +31,7 @@ pub(crate) use probe::{AfterResult, Fallible, FallibleShared, Maybe, Never, One,
 pub use probe::{
     KeepErrors, KeepErrorsHere, PeelNoArc, PeelNoOption, PeelNoResult, PeelResult, PeelWrapping, Probe, Shape,
 };
+pub use refusal::PeelNoBatch;
 pub(crate) use returned::Kept;
 pub use returned::Returned;
 pub use signature::{Declared, Fallback, Outcome, kind};

@@ -22,4 +22,9 @@ async fn by_without_each(ids: Vec<u64>) -> Vec<u64> {
     ids
 }
 
+#[cache_read(key = "user:<id>", each(id in ids))]
+fn not_async(ids: Vec<u64>) -> HashMap<u64, u64> {
+    ids.into_iter().map(|id| (id, id)).collect()
+}
+
 fn main() {}
