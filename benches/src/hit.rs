@@ -1,13 +1,13 @@
 //! Hits: annotated functions beside bare maps and `cached`.
 
-use crate::data::{HOT, KEYS, ZIPF, id_of_rank, org_of};
+use crate::data::{HOT, KEYS, User, ZIPF, id_of_rank, org_of};
 use crate::harness::{Group, RUNTIME, Run, one_task, two_threads};
 use crate::{ours, peer};
 
 const QUICK: &str = "bare quick_cache, stack-built key";
 const MOKA: &str = "bare moka, stack-built key";
 
-async fn ours_global(id: u64) -> std::sync::Arc<crate::data::User> {
+async fn ours_global(id: u64) -> std::sync::Arc<User> {
     ours::shared(id, org_of(id)).await
 }
 
@@ -70,20 +70,25 @@ pub(crate) fn groups() -> Vec<Group> {
         shared("hit: Arc<User>, one hot key, one task", alone, &HOT),
         shared("hit: Arc<User>, one hot key, two threads (ns of one thread)", contended, &HOT),
         shared("hit: Arc<User>, 10 000 keys zipf, two threads (ns of one thread)", contended, &ZIPF),
-        Group::new("hit: User by value, 10 000 keys zipf, one task")
-            .case("bare quick_cache of User, stack-built key", one_task(&ZIPF, peer::quick_by_value))
-            .case("User::clone alone", one_task(&ZIPF, peer::clone_alone))
-            .case(
-                "ours, quick_cache, the global cache",
-                one_task(&ZIPF, async |id| ours::by_value(id, org_of(id)).await),
-            )
-            .case("ours, moka, `cache = expr`", one_task(&ZIPF, async |id| ours::by_value_moka(id, org_of(id)).await))
-            .case(
-                "cached, concurrent_cached(max_size, ttl), u64",
-                one_task(&ZIPF, async |id| peer::cached_number_by_value(id)),
-            )
-            .case("cached, the same, String key", one_task(&ZIPF, async |id| peer::cached_text_by_value(id))),
+        by_value("hit: User by value, 10 000 keys zipf, one task", &ZIPF),
+        by_value("hit: User by value, one hot key, one task", &HOT),
     ]
+}
+
+/// The cases that return `User`. Each is called by an async function, so that the value takes the same way.
+fn by_value(title: &'static str, ids: &'static [u32]) -> Group {
+    Group::new(title)
+        .case("bare quick_cache of User, stack-built key", one_task(ids, async |id| peer::quick_by_value(id).await))
+        .case("bare quick_cache of Arc<User>, cloned", one_task(ids, async |id| peer::quick_behind_arc(id).await))
+        .case("User::clone alone", one_task(ids, peer::clone_alone))
+        .case("ours, quick_cache, the global cache", one_task(ids, async |id| ours::by_value(id, org_of(id)).await))
+        .case("ours, Arc<User>, cloned", one_task(ids, async |id| User::clone(&*ours::shared(id, org_of(id)).await)))
+        .case("ours, moka, `cache = expr`", one_task(ids, async |id| ours::by_value_moka(id, org_of(id)).await))
+        .case(
+            "cached, concurrent_cached(max_size, ttl), u64",
+            one_task(ids, async |id| peer::cached_number_by_value(id)),
+        )
+        .case("cached, the same, String key", one_task(ids, async |id| peer::cached_text_by_value(id)))
 }
 
 /// Every cache holds every key before anything is measured. One after the other, so that what belongs to one cache lies
