@@ -132,8 +132,8 @@ async fn pass(store: &dyn SharedStore, sweep: &Sweep) -> Result<u64, Error> {
 /// Invalidations that could not be delivered yet.
 pub(crate) struct Outbox {
     store: Arc<dyn SharedStore>,
-    /// The cell of everything, which takes the place of what is too much.
-    all: Name,
+    /// The cells of everything and of any invalidation at all, which take the place of what is too much.
+    everything: [Name; 2],
     /// What is in memory of the backend, where it is a hybrid cache's.
     l1: Option<Arc<L1>>,
     kept: Mutex<Kept>,
@@ -164,10 +164,10 @@ impl fmt::Debug for Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn new(store: Arc<dyn SharedStore>, all: Name, l1: Option<Arc<L1>>, total: Counter) -> Self {
+    pub(crate) fn new(store: Arc<dyn SharedStore>, everything: [Name; 2], l1: Option<Arc<L1>>, total: Counter) -> Self {
         Self {
             store,
-            all,
+            everything,
             l1,
             kept: Mutex::default(),
             waiting: AtomicBool::new(false),
@@ -240,7 +240,7 @@ impl Outbox {
         kept.sweeps.extend(what.sweeps);
         kept.generation += 1;
         if kept.names.len() > NAMES || kept.sweeps.len() > SWEEPS {
-            kept.names = HashSet::from([Arc::clone(&self.all)]);
+            kept.names = HashSet::from(self.everything.clone());
             kept.sweeps.clear();
         }
         if !self.waiting.swap(true, Ordering::SeqCst) {

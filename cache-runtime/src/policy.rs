@@ -171,6 +171,9 @@ pub(crate) fn expiry(now: Nanos, life: Lifetime, jitter: Jitter, buckets: &Bucke
     if span.is_zero() {
         return None;
     }
+    if after(now, span) == FOREVER {
+        return Some(FOREVER);
+    }
     let spread = match jitter {
         Jitter::None => Duration::ZERO,
         Jitter::Percent(percent) => span.mul_f64(f64::from(percent.min(100)) / 100.0),
@@ -288,6 +291,13 @@ mod tests {
         for (life, jitter, chance, expected) in table {
             assert_eq!(expiry(5, life, jitter, &BUCKETS, chance), expected, "{life:?} {jitter:?} {chance}");
         }
+    }
+
+    #[test]
+    fn what_lasts_for_ever_lasts_for_ever_with_jitter() {
+        let at = |span| expiry(5, Lifetime::For(span), Jitter::Percent(100), &BUCKETS, 0xffff);
+        assert_eq!(at(Duration::MAX), Some(FOREVER));
+        assert_eq!(at(Duration::from_nanos(u64::MAX - 1)), Some(FOREVER));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use cache_tests::redis::Server;
 use tokio::time::sleep;
 
 use super::fence::places;
-use super::fleet::{self, Gate, Hand, Place, Row, Source, ended, now, soon, within};
+use super::fleet::{self, Gate, Hand, LONG, Place, Row, Source, ended, now, soon, within};
 use super::{LEASE, Process};
 
 #[cache_read(key = "row:<id>", cache = at.cache, tags = ["fenced:<id>"], namespace = "rows", ttl = "1m", skip(at))]
@@ -146,6 +146,30 @@ async fn every_kind_of_reader_goes_to_the_source() {
         let loads = source.loads(1);
         assert_eq!(by_all_ways(&b, 1).await, 1);
         assert_eq!(source.loads(1), loads, "{url}: and then it is kept again");
+    }
+}
+
+/// N5: who begins after the commit joins no load from before it, though both of them began under the same mark.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_from_before_a_fenced_commit_is_not_joined_after_it() {
+    let redis = fleet::server().await.url();
+    for url in [redis.clone(), format!("hybrid+{redis}")] {
+        let ([a, b], source) = places(&url, LEASE).await;
+        let (gate, writer) = writer(&a, 1).await;
+        sleep(LEASE).await;
+        source.hold(1, 1, 1);
+        let early = tokio::spawn({
+            let b = Arc::clone(&b);
+            async move { named(&b, 1).await }
+        });
+        soon("the first load", || source.loads(1) == 1).await;
+        gate.commit().await;
+        let late = tokio::time::timeout(LONG / 4, named(&b, 1)).await;
+        assert_eq!(late.expect("a load of its own").version, 1, "{url}");
+        source.release(1);
+        assert_eq!(ended("the read from before", early).await.version, 0);
+        finish(&gate, writer).await;
+        assert_eq!(named(&b, 1).await.version, 1);
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use cache_runtime::{Builder, Cache, Error, ErrorKind, cache_read, cache_write};
 use cache_tests::eventually;
 use cache_tests::redis::Proxy;
-use fleet::{LONG, Place, Row, Source};
+use fleet::{Gate, LONG, Place, Row, Source};
 
 /// What a call may take at most: the documented timeouts, each of them twice, and a busy machine.
 const SOON: Duration = Duration::from_secs(4);
@@ -40,6 +40,12 @@ async fn row(at: &Place, id: u64) -> Row {
 #[cache_write(cache = at.cache, tags = ["group:<id>"])]
 async fn write(at: &Place, id: u64) -> Row {
     at.commit(id)
+}
+
+/// Learns only from its result what it writes through.
+#[cache_write(cache = at.cache, tags = ["group:<result.id>"], put = row(at, result.id))]
+async fn write_late(at: &Place, gate: &Gate, id: u64) -> Row {
+    gate.write(at, id).await
 }
 
 /// What functions with `on_error = fail` return.

@@ -93,6 +93,28 @@ async fn too_many_invalidations_become_one_of_everything() {
     assert_eq!(pair.b.cache.get::<u64>("n").await.unwrap(), None);
 }
 
+/// P5, B4: also a write-through that began before, and that could only watch whether anything at all was invalidated.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_through_that_too_many_invalidations_overtook_is_not_kept() {
+    let pair = Pair::new().await;
+    let gate = Gate::new();
+    let slow = tokio::spawn({
+        let (b, gate) = (Arc::clone(&pair.b), Arc::clone(&gate));
+        async move { write_late(&b, &gate, 1).await }
+    });
+    gate.in_body().await;
+    gate.commit().await;
+    away(&pair.proxy);
+    write(&pair.a, 1).await;
+    let tags: Vec<String> = (0..10_001).map(|n| format!("other:{n}")).collect();
+    assert_eq!(pair.a.cache.invalidate(tags).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    pair.proxy.heal();
+    eventually("everything is delivered", LONG, async || pair.a.cache.stats().undelivered == 0).await;
+    gate.let_go();
+    assert_eq!(fleet::ended("the write-through", slow).await.version, 1, "what it wrote");
+    assert_eq!((row(&pair.a, 1).await.version, row(&pair.b, 1).await.version), (2, 2));
+}
+
 /// P4: who asks for errors gets them.
 #[tokio::test]
 async fn functions_that_are_to_fail_fail_and_their_invalidations_are_kept() {

@@ -245,6 +245,7 @@ impl Call<'_> {
         let mut waiting = None;
         loop {
             led.iter().for_each(|led| led.lead.look());
+            shared.still_trusted(mode)?;
             let acquired = shared.acquire(&wants, options.lock_ttl, mode == Mode::Refresh).await?;
             let blocked = acquired.iter().zip(&mut *led).find_map(|(acquired, led)| {
                 let found = acquired.hold.is_some()

@@ -155,8 +155,9 @@ impl Shared {
 
     /// Whether nothing that a load depends on was invalidated since it began: one round trip.
     pub(super) async fn still_holds(&self, snapshot: &SharedSnapshot) -> Result<bool, Error> {
-        if snapshot.holder.is_none() {
-            // Nobody held the lease when it was looked at: an invalidation of the key leaves no trace.
+        // Nobody held the lease when it was looked at: an invalidation of the key leaves no trace. A fence's mark says as little:
+        // it is the same before and after what is fenced.
+        if snapshot.holder.as_ref().is_none_or(|holder| holder.starts_with(MARK)) {
             return Ok(false);
         }
         let mut ops = vec![Op::ReadPlain(Arc::clone(&snapshot.lease))];

@@ -39,6 +39,7 @@ use crate::engine::call::Call;
 use crate::engine::core::Settings;
 use crate::engine::direct::DIRECT;
 use crate::engine::name::Covers;
+use crate::engine::read::Mode;
 use crate::error::{Error, ErrorKind};
 use crate::hybrid::{Coherent, L1};
 use crate::meter::name;
@@ -104,10 +105,10 @@ impl Shared {
             }
             None => (store, None),
         };
-        let all = names::cell(prefix, Covers::All, None, b"");
+        let everything = [Covers::All, Covers::Any].map(|covers| names::cell(prefix, covers, None, b""));
         let undelivered = Counter::telling(settings.meter.counter(name::UNDELIVERED_TOTAL, None));
         Arc::new(Self {
-            outbox: Arc::new(Outbox::new(Arc::clone(&store), all, l1.clone(), undelivered)),
+            outbox: Arc::new(Outbox::new(Arc::clone(&store), everything, l1.clone(), undelivered)),
             store,
             l1,
             lease,
@@ -166,6 +167,16 @@ impl Shared {
             self.outbox.kick(&self.background);
         }
         trusted
+    }
+
+    /// For who looks again on behalf of a flight, right after he said so: whoever joined before may have begun after a write
+    /// whose invalidation waits to be delivered, and what the store says is too old for him.
+    ///
+    /// # Errors
+    ///
+    /// One waits. A refresh asks for nothing that is there.
+    pub(super) fn still_trusted(&self, mode: Mode) -> Result<(), Error> {
+        if mode == Mode::Refresh || self.is_trusted() { Ok(()) } else { Err(write::undelivered()) }
     }
 
     /// Runs `work` when nobody waits for it. Where there is no runtime, what it would give back expires by itself.

@@ -474,6 +474,7 @@ impl Call<'_> {
         let mut waiting = None;
         loop {
             lead.look();
+            shared.still_trusted(mode)?;
             let mut acquired = shared.acquire(std::slice::from_ref(want), options.lock_ttl, refresh).await?;
             let acquired = acquired.pop().map_or_else(super::no_reply, Ok)?;
             if !refresh
@@ -495,6 +496,7 @@ impl Call<'_> {
             waiting.get_or_insert_with(|| self.waiting(Some(&want.name.entry)));
             woken(listener.as_mut(), patience).await;
             lead.look();
+            shared.still_trusted(mode)?;
             let seen = shared.look(std::slice::from_ref(want), wall_ms()).await?;
             if let Some(stored) = seen.first().and_then(|seen| self.decode(shared, want, seen, shape)) {
                 return Ok(Err(stored));
