@@ -99,6 +99,10 @@ impl Cache {
             };
             meter.gauge(name::BREAKER, Some(("server", &server.name)), state);
         }
+        // A gauge keeps what it was told last: a server that is used no more is nobody's trouble.
+        for left in self.core.servers.replace(stats.servers.into_iter().map(|server| server.name).collect()) {
+            meter.gauge(name::BREAKER, Some(("server", &left)), 0.0);
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub(super) struct Directives {
     pub(super) private: bool,
     pub(super) public: bool,
     pub(super) must_revalidate: bool,
+    /// As `must_revalidate` for caches that many use, but no permission to keep what is bound to credentials.
+    pub(super) proxy_revalidate: bool,
     pub(super) only_if_cached: bool,
     pub(super) max_age: Option<u64>,
     pub(super) s_maxage: Option<u64>,
@@ -51,7 +53,8 @@ impl Directives {
             "no-cache" => self.no_cache = true,
             "private" => self.private = true,
             "public" => self.public = true,
-            "must-revalidate" | "proxy-revalidate" => self.must_revalidate = true,
+            "must-revalidate" => self.must_revalidate = true,
+            "proxy-revalidate" => self.proxy_revalidate = true,
             "only-if-cached" => self.only_if_cached = true,
             "max-age" => self.max_age = least(self.max_age),
             "s-maxage" => self.s_maxage = least(self.s_maxage),

@@ -93,10 +93,15 @@ pub(super) fn judge(
     if lasts.is_none() && is_possible {
         return private("status");
     }
-    let age = Duration::from_secs(headers.get(AGE).and_then(|age| age.to_str().ok()).map_or(0, seconds));
+    let mut age = Duration::from_secs(headers.get(AGE).and_then(|age| age.to_str().ok()).map_or(0, seconds));
+    if said.is_none() && lasts.is_some() {
+        // A lifetime in headers began when the response was made; one that the service gives it begins now.
+        let apparent = headers.get(DATE).and_then(date).and_then(|made| now.duration_since(made).ok());
+        age = age.max(apparent.map_or(Duration::ZERO, |apparent| Duration::from_secs(apparent.as_secs())));
+    }
     // What must be revalidated is never served old; `s-maxage` means that too, unless the response says for how long.
     let allowed = |directive: Option<u64>, default: Duration| {
-        if control.must_revalidate {
+        if control.must_revalidate || control.proxy_revalidate {
             return Duration::ZERO;
         }
         let default = if control.s_maxage.is_some() { Duration::ZERO } else { default };
@@ -117,11 +122,14 @@ pub(super) fn judge(
 
 /// How long it lasts by `Expires`; a date that cannot be read is over.
 fn expires(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let date = |value: &HeaderValue| httpdate::parse_http_date(value.to_str().ok()?).ok();
     let expires = headers.get(EXPIRES)?;
     let from = headers.get(DATE).and_then(date).unwrap_or(now);
     // What is over is over, whatever the clock says that wrote `Date`.
     Some(date(expires).filter(|at| *at > now).and_then(|at| at.duration_since(from).ok()).unwrap_or_default())
+}
+
+fn date(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
 /// Whether its body says that it goes on and on.
@@ -250,13 +258,18 @@ mod tests {
 
     #[test]
     fn what_has_expired_is_not_fresh_because_an_old_date_says_so() {
-        let pairs = [("expires", "Thu, 01 Jan 1970 00:01:00 GMT"), ("date", "Thu, 01 Jan 1970 00:00:10 GMT")];
-        let at = |seconds| {
-            let now = NOW + Duration::from_secs(seconds);
-            judge(StatusCode::OK, &headers(&pairs), None, &Defaults::default(), now).map(|terms| terms.life)
-        };
-        assert_eq!(at(59), Ok(Some(Duration::from_secs(50))));
-        assert_eq!(at(60), Err(Refusal::Private("expired")));
+        let date = ("date", "Thu, 01 Jan 1970 00:00:10 GMT");
+        for life in [("expires", "Thu, 01 Jan 1970 00:01:00 GMT"), ("cache-control", "max-age=50")] {
+            let at = |seconds, said| {
+                let now = NOW + Duration::from_secs(seconds);
+                let judged = judge(StatusCode::OK, &headers(&[life, date]), said, &Defaults::default(), now);
+                judged.map(|terms| (terms.life.unwrap_or_default().as_secs(), terms.age.as_secs()))
+            };
+            assert_eq!(at(5, None), Ok((50, 0)), "a clock that is ahead");
+            assert_eq!(at(59, None), Ok((50, 49)), "one second is left");
+            assert_eq!(at(60, None), Err(Refusal::Private("expired")));
+            assert_eq!(at(99, Some(Duration::from_secs(7))), Ok((7, 0)), "what the service says begins now");
+        }
     }
 
     #[test]
@@ -290,6 +303,7 @@ mod tests {
             ("public, max-age=5", true),
             ("s-maxage=5", true),
             ("max-age=5, must-revalidate", true),
+            ("max-age=5, proxy-revalidate", false),
             ("public, private", false),
         ] {
             let headers = headers(&[("cache-control", control)]);

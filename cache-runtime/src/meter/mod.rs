@@ -15,6 +15,8 @@ pub(crate) use told::{Counter, Function, Scope};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use untold::{Counter, Function, Scope};
 
+use parking_lot::Mutex;
+
 /// What the names of metrics begin with, unless the builder says otherwise.
 pub(crate) const PREFIX: &str = "cache";
 
@@ -22,6 +24,20 @@ impl Scope {
     /// Of calls that found no cache.
     pub(crate) fn unbuilt() -> Self {
         Self::new(PREFIX, "")
+    }
+}
+
+/// What a gauge with a label was published for. A recorder keeps what it was told last: of what has gone it has to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Published(Mutex<Vec<String>>);
+
+impl Published {
+    /// These are published now; those that were and are not any more.
+    pub(crate) fn replace(&self, labels: Vec<String>) -> Vec<String> {
+        let mut published = self.0.lock();
+        let mut before = std::mem::replace(&mut *published, labels);
+        before.retain(|label| !published.contains(label));
+        before
     }
 }
 
@@ -61,5 +77,19 @@ impl Operation {
             Self::Invalidate => "invalidate",
             Self::LeaseWait => "lease_wait",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_no_more_is_told_once() {
+        let labels = |all: &[&str]| all.iter().map(|&label| label.to_owned()).collect::<Vec<String>>();
+        let published = Published::default();
+        assert_eq!(published.replace(labels(&["a", "b"])), labels(&[]));
+        assert_eq!(published.replace(labels(&["b", "c"])), labels(&["a"]));
+        assert_eq!(published.replace(labels(&["b", "c"])), labels(&[]));
     }
 }

@@ -213,7 +213,7 @@ async fn a_screen_reader_finds_names_and_tables() {
     }
     // What changes each second is in no live region: it would be read out without end.
     let spoken = "[...document.querySelectorAll('[aria-live], [role=status], [role=alert], [role=log]')].map(it => it.id).join()";
-    assert_eq!(browser.eval(spoken).await, "alerts,toast,confirm-wrong");
+    assert_eq!(browser.eval(spoken).await, "attention,toast,confirm-wrong");
     assert_eq!(browser.eval("document.documentElement.lang").await, "en");
 }
 

@@ -86,6 +86,7 @@ async fn without_authentication_proxies_are_refused() {
         ("forwarded", "for=203.0.113.9"),
         ("via", "1.1 edge"),
         ("x-real-ip", "::1"),
+        ("x-forwarded-proto", "https"),
     ] {
         assert_eq!(get("/cache/stats").header(name, value).send(page.at).await.status, 403, "{name}");
     }
@@ -218,6 +219,8 @@ async fn another_site_reads_nothing_but_may_link_here() {
     let link =
         get("/cache").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate").send(page.at).await;
     assert_eq!((link.status, link.header("cross-origin-resource-policy")), (200, Some("same-origin")));
+    let frame = get("/cache").header("sec-fetch-site", "cross-site").header("sec-fetch-mode", "navigate");
+    assert_eq!(frame.header("sec-fetch-dest", "iframe").send(page.at).await.status, 403);
 }
 
 /// N14: behind a proxy that changes the host, the page's origin is named.
@@ -227,6 +230,12 @@ async fn an_origin_that_was_named_is_ours() {
     let at = async |origin: &'static str| rightful(&page).await.header("origin", origin).send(page.at).await.status;
     assert_eq!(at("https://admin.example").await, 200);
     assert_eq!(at("http://admin.example").await, 403, "another scheme is another origin");
+    let called = rightful(&page).await.header("host", "rebound.example").header("origin", "http://rebound.example");
+    assert_eq!(
+        called.send(page.at).await.status,
+        403,
+        "what the server is called says nothing where an origin is named"
+    );
 }
 
 /// N14: a page that only shows.

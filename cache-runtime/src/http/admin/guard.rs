@@ -21,14 +21,18 @@ pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-cache-token");
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const DESTINATION: HeaderName = HeaderName::from_static("sec-fetch-dest");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 /// What proxies add. A request that has one of them comes from elsewhere, whoever connected.
-const PROXIES: [HeaderName; 5] = [
+const PROXIES: [HeaderName; 8] = [
     FORWARDED,
     VIA,
     HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-server"),
     HeaderName::from_static("x-real-ip"),
 ];
 
@@ -111,7 +115,8 @@ fn from_this_machine(parts: &Parts) -> Result<(), Refused> {
 
 /// A page of another site may lead a browser here, and nothing else.
 fn from_this_site(state: &State, parts: &Parts) -> Result<(), Refused> {
-    let led_here = parts.method == Method::GET && text(parts, &MODE) == Some("navigate");
+    let into_a_tab = matches!(text(parts, &DESTINATION), Some("document") | None);
+    let led_here = parts.method == Method::GET && text(parts, &MODE) == Some("navigate") && into_a_tab;
     let foreign = match text(parts, &SITE) {
         Some("same-origin" | "none") | None => false,
         Some(_) => !led_here,
@@ -128,9 +133,14 @@ fn from_this_site(state: &State, parts: &Parts) -> Result<(), Refused> {
 }
 
 fn is_ours(state: &State, parts: &Parts, origin: &str) -> bool {
+    if state.origins.iter().any(|ours| ours.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
+        return true;
+    }
+    // `Host` is what the browser was told the server is called, by anybody whose name resolves to it. Where it was looked at, or
+    // nothing better is known, it counts.
+    let counts = state.trust == Trust::ThisMachine || state.origins.is_empty();
     let authority = origin.split_once("://").map(|(_, authority)| authority);
-    state.origins.iter().any(|ours| ours.trim_end_matches('/').eq_ignore_ascii_case(origin))
-        || authority.zip(host(parts)).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
+    counts && authority.zip(host(parts)).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
 }
 
 /// A change is asked for by the page: it knows the token, and its request is one that another site's page could not send

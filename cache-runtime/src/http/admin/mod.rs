@@ -49,7 +49,8 @@ const MAX_BODY: usize = 16 * 1024;
 /// name of this machine: whoever connects from elsewhere, comes through a proxy, or asks for another host gets 403 and a text
 /// that says why. [`allow_public`](Self::allow_public) lifts that.
 ///
-/// With or without a layer, a browser on another site can neither read nor change anything: see the guide.
+/// With or without a layer, a page of another origin can neither read nor change anything: see the guide, also for what
+/// [`allow_public`](Self::allow_public) leaves open.
 ///
 /// # What it shows
 ///
@@ -129,8 +130,9 @@ impl Admin {
         self
     }
 
-    /// Names an origin under which browsers reach the page, where that is not what the `Host` header says: behind a proxy that
-    /// changes it. `https://admin.example.com`
+    /// Names an origin under which browsers reach the page: `https://admin.example.com`. Needed behind a proxy that changes the
+    /// `Host` header, which is believed otherwise. Once one is named, pages of no other origin can change anything, whatever
+    /// `Host` says; name each that is used.
     pub fn origin(mut self, origin: impl Into<String>) -> Self {
         self.origins.push(origin.into());
         self
@@ -160,7 +162,7 @@ impl Admin {
             _ => Trust::Anyone,
         };
         let state = Arc::new(State {
-            view: view::View::new(self.cache.clone()),
+            view: Arc::new(view::View::new(self.cache.clone())),
             cache: self.cache,
             trust,
             origins: self.origins,
@@ -215,7 +217,7 @@ impl Admin {
 #[derive(Debug)]
 struct State {
     cache: Cache,
-    view: view::View,
+    view: Arc<view::View>,
     trust: Trust,
     origins: Vec<String>,
     allowed: Vec<String>,

@@ -41,6 +41,13 @@ struct Last {
     server: Option<(Nanos, ServerInfo)>,
 }
 
+impl Last {
+    /// The numbers, while they are new enough.
+    fn known(&self) -> Option<Arc<Texts>> {
+        self.numbers.as_ref().filter(|(until, _)| alive_now() < *until).map(|(_, known)| Arc::clone(known))
+    }
+}
+
 /// The numbers as JSON: all of them, and those of the functions.
 #[derive(Debug)]
 pub(super) struct Texts {
@@ -194,13 +201,24 @@ impl View {
         self.cache.core.usable().is_err_and(|error| error.kind() == crate::error::ErrorKind::Closed)
     }
 
-    /// The numbers of now, as JSON.
-    pub(super) async fn now(&self) -> Arc<Texts> {
-        let mut last = self.last.lock().await;
-        let began = alive_now();
-        if let Some((_, known)) = last.numbers.as_ref().filter(|(until, _)| began < *until) {
-            return Arc::clone(known);
+    /// The numbers of now, as JSON. Once begun, counting goes on and is remembered though nobody waits for it any more: who
+    /// asks and goes away, again and again, does not make it happen more often.
+    pub(super) async fn now(self: &Arc<Self>) -> Arc<Texts> {
+        if let Some(known) = self.last.lock().await.known() {
+            return known;
         }
+        let view = Arc::clone(self);
+        let counted = tokio::spawn(async move { view.counted().await }).await;
+        // It neither panics nor is cancelled, unless the runtime ends; then this is nobody's answer.
+        counted.unwrap_or_else(|_| Arc::new(Texts { all: String::new(), functions: String::new() }))
+    }
+
+    async fn counted(&self) -> Arc<Texts> {
+        let mut last = self.last.lock().await;
+        if let Some(known) = last.known() {
+            return known;
+        }
+        let began = alive_now();
         let backend = self.known_backend(&mut last.server).await;
         let looked = alive_now();
         let (totals, functions) = self.count().await;
