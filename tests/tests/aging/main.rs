@@ -12,6 +12,7 @@
 //! | `batch`, `batch_form` | batch functions, whose elements have an age each |
 //! | `clocks` | machines whose clocks differ |
 //! | `joined` | what else such a function may have, and the verbs |
+//! | `landed` | callers who were about to refresh what another one has refreshed |
 //! | `dropped` | calls that are given up |
 //! | `monitor` | answers that are compared with the source |
 
@@ -24,6 +25,7 @@ mod clocks;
 mod combination;
 mod dropped;
 mod joined;
+mod landed;
 mod mix;
 mod mix_plan;
 mod monitor;

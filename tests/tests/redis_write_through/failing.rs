@@ -2,8 +2,8 @@
 
 use std::task::Poll;
 
-use cache_runtime::Cache;
-use cache_tests::redis::{Corrupt, Proxy, Server};
+use cache_runtime::{Cache, Error, ErrorKind};
+use cache_tests::redis::{Cluster, Corrupt, Proxy, Server};
 
 use super::fleet::{Hand, LONG, Source, builder, soon};
 use super::*;
@@ -203,6 +203,63 @@ async fn a_claim_that_failed_leaves_nothing_stale() {
             }
         }
     }
+}
+
+/// P1: a tag that is not known to be replaced is dropped before the write returns, and not some time later.
+#[tokio::test]
+async fn a_tag_of_which_the_replacement_is_not_known_is_dropped_by_the_write() {
+    let fleet = Fleet::new().await;
+    let proxy = Proxy::start(fleet::server().await.addr());
+    let far = Place::new(builder(&proxy.url(), &fleet.prefix).build().await.unwrap(), &fleet.source);
+    tagged(&fleet.a, 10).await;
+    let (writer, gate) = begin(&far, 10, with_tag).await;
+    gate.commit().await;
+    proxy.corrupt_answers_to("EVAL", Corrupt::error("BUSY"), 1);
+    gate.let_go();
+    assert_eq!(ended("the writer", writer).await.version, 1);
+    assert_eq!(far.cache.stats().undelivered_total, 0, "it was delivered at once");
+    all_read("a replacement without an answer", &fleet, read_tagged, 10, 1).await;
+}
+
+/// P1: a write whose tag is on a server that cannot be reached fails, wherever all else of it is.
+#[tokio::test]
+async fn a_write_through_whose_tag_cannot_be_reached_fails() {
+    #[cache_write(cache = at.cache, tags = ["group:<id>"], put = tagged(at, id), on_error = fail)]
+    async fn strict(at: &Place, id: u64, gate: &Gate) -> Result<Row, Error> {
+        Ok(gate.write(at, id).await)
+    }
+    let cluster = Cluster::options().proxied().start().await;
+    let owner = async |name: String| cluster.owner(cluster.slot_of(&format!("far:v1:{name}")).await).await;
+    let any = owner("%+any".into()).await;
+    let mut id = 10;
+    let away = loop {
+        let tag = owner(format!("%+tag:group:{id}")).await;
+        let elsewhere = [any, owner(format!("row:{id}")).await, owner(format!("group:{id}")).await];
+        if !elsewhere.contains(&tag) {
+            break cluster.proxy(tag);
+        }
+        id += 10;
+    };
+    let source: Arc<Source> = Arc::default();
+    let place = async || Place::new(builder(&cluster.url(), "far").build().await.unwrap(), &source);
+    let (a, b) = (place().await, place().await);
+    assert_eq!((tagged(&b, id).await.version, tagged(&b, id).await.version, b.loads()), (0, 0, 1));
+    let gate = Gate::new();
+    let writer = tokio::spawn({
+        let (a, gate) = (Arc::clone(&a), Arc::clone(&gate));
+        async move { strict(&a, id, &gate).await }
+    });
+    gate.in_body().await;
+    gate.commit().await;
+    away.refuse();
+    away.reset_all();
+    gate.let_go();
+    assert_eq!(ended("the writer", writer).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(a.cache.stats().degraded > 0, "it is counted");
+    assert_eq!(within("a read past the servers", tagged(&a, id)).await.version, 1);
+    away.heal();
+    soon("the invalidation", || a.cache.stats().undelivered == 0).await;
+    assert_eq!(within("a read elsewhere", tagged(&b, id)).await.version, 1);
 }
 
 /// B2: what a cache that is switched off, or in memory, is asked to write through does no harm to one on Redis.

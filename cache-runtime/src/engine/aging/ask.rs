@@ -281,10 +281,7 @@ impl Call<'_> {
         old: Old<S::Ret>,
         want: Option<Want>,
     ) -> Ask<S> {
-        let begun = core.flights.begin(key.as_bytes(), key.template(), self.site.options.wait, || None::<()>);
-        let Err(Role::Lead(lead) | Role::TakeOver(lead)) = begun else {
-            return Ask::Done(self.served_old(core, old));
-        };
+        let Some(lead) = self.refreshing(core, key, old.created) else { return Ask::Done(self.served_old(core, old)) };
         self.site.value.get_or_init(std::any::type_name::<S::Value>);
         let how = match want {
             Some(want) => How::Look(Box::new(want), old.chance),
@@ -293,6 +290,27 @@ impl Call<'_> {
         let loader = Loader { shape, template: key.template(), early, lead: Some(lead), how, has_old: true };
         let soft = self.site.options.soft_timeout.map(|soft| after(alive_now(), soft));
         Ask::Run(self.run(key.as_bytes(), Some(old), None, soft, loader))
+    }
+
+    /// The right to refresh what was stored at `created`; `None`: somebody of this process does, or has done so since it was
+    /// found. What may be on a shared backend has no such time: it is looked at there, before the load.
+    pub(in crate::engine) fn refreshing(
+        &self,
+        core: &Arc<Core>,
+        key: &KeyWriter,
+        created: Option<Nanos>,
+    ) -> Option<Lead> {
+        // Found under the key's lock, dropped outside of it: that may run the user's code.
+        let mut there = None;
+        let again = || {
+            let created = created?;
+            there = core.store_of(core.function(self.site)).get(key.as_bytes());
+            there.as_ref().is_some_and(|record| record.created > created).then_some(())
+        };
+        match core.flights.begin(key.as_bytes(), key.template(), self.site.options.wait, again) {
+            Err(Role::Lead(lead) | Role::TakeOver(lead)) => Some(lead),
+            Ok(()) | Err(Role::Join(_) | Role::Alone) => None,
+        }
     }
 
     /// Whether an old value is returned without waiting for a new one: as the options say, or since its source has just
@@ -374,7 +392,8 @@ impl Call<'_> {
         if self.site.options.sliding && freshness.is_within_life() {
             self.slide(core, &record, now);
         }
-        Some(Old { ret, freshness, chance })
+        let created = (!record.is_copy).then_some(record.created);
+        Some(Old { ret, freshness, chance, created })
     }
 }
 

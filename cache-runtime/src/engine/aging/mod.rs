@@ -24,6 +24,7 @@ pub use monitor::same;
 pub(in crate::engine) use monitor::{grace, is_same};
 pub(crate) use pause::Pauses;
 
+use crate::clock::Nanos;
 use crate::policy::Freshness;
 
 /// A value that is not fresh.
@@ -33,4 +34,14 @@ pub(crate) struct Old<R> {
     pub(crate) freshness: Freshness,
     /// By which chance (`early_ttl = auto`). Who looks again, whether somebody else has refreshed it, throws no other die.
     pub(crate) chance: f64,
+    /// When it was stored, where that was in memory and it is not a copy. Tells, later, whether it has been refreshed.
+    pub(crate) created: Option<Nanos>,
+}
+
+impl<R> Old<R> {
+    /// The same with something else in its place.
+    pub(crate) fn map<T>(self, make: impl FnOnce(R) -> T) -> Old<T> {
+        let Self { ret, freshness, chance, created } = self;
+        Old { ret: make(ret), freshness, chance, created }
+    }
 }

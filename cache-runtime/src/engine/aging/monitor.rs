@@ -58,7 +58,7 @@ impl Call<'_> {
         let how = How::Begin { refreshes: None, share: None };
         let loader =
             Loader { shape, template: key.template(), early: Early::default(), lead: None, how, has_old: true };
-        let old = Old { ret, freshness: Freshness::Fresh, chance: 1.0 };
+        let old = Old { ret, freshness: Freshness::Fresh, chance: 1.0, created: None };
         Ok(self.run(key.as_bytes(), Some(old), None, None, loader).checked(Check { key: key.clone(), same }))
     }
 

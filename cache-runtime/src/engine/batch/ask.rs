@@ -2,6 +2,7 @@
 //! has to wait for.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use super::begin::{BatchLoading, How, Refreshing};
 use super::drive::{Awaited, BatchDrive, BatchRun, Refresh};
@@ -15,7 +16,6 @@ use crate::engine::core::Core;
 use crate::engine::read::Mode;
 use crate::engine::shared::look::Want;
 use crate::error::Error;
-use crate::flight::Role;
 use crate::policy::Freshness;
 use crate::shape::{BatchCached, Collection};
 use crate::timer::within;
@@ -36,14 +36,21 @@ struct Sought<R> {
     old: Option<Old<R>>,
 }
 
+/// An element that is served, and to be refreshed.
+struct Served {
+    wanted: Wanted,
+    want: Option<Want>,
+    chance: f64,
+    created: Option<Nanos>,
+}
+
 /// What was found so far.
 struct Survey<'a, S: BatchCached> {
     call: &'a Call<'a>,
     shape: S,
     slots: Vec<Option<Slot<ValueOf<S>>>>,
     sought: Vec<Sought<OneOf<S>>>,
-    /// Served, and to be refreshed.
-    old: Vec<(Wanted, Option<Want>, f64)>,
+    old: Vec<Served>,
 }
 
 impl<S: BatchCached> Survey<'_, S> {
@@ -58,10 +65,10 @@ impl<S: BatchCached> Survey<'_, S> {
         if !self.call.is_at_once(found.freshness, || is_paused) {
             return self.sought.push(Sought { wanted, want, old: Some(found) });
         }
-        let chance = found.chance;
+        let Old { chance, created, .. } = found;
         self.slots[wanted.index] = Some(Slot::of(self.shape, self.call.served_old(core, found)));
         if !is_paused {
-            self.old.push((wanted, want, chance));
+            self.old.push(Served { wanted, want, chance, created });
         }
     }
 
@@ -120,15 +127,14 @@ impl<S: BatchCached> Survey<'_, S> {
         Ok(answered)
     }
 
-    /// The load of what was found and is old, unless others of this process are at all of it.
-    fn refresh<K: Clone>(&mut self, core: &Core, unique: &[K]) -> Option<Refresh<S, K>> {
+    /// The load of what was found and is old, unless others of this process are at all of it or have done it.
+    fn refresh<K: Clone>(&mut self, core: &Arc<Core>, unique: &[K]) -> Option<Refresh<S, K>> {
         let (mut ids, mut leads, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         let mut old = std::mem::take(&mut self.old);
-        old.sort_unstable_by_key(|(wanted, ..)| wanted.index);
-        for (wanted, want, chance) in old {
+        old.sort_unstable_by_key(|served| served.wanted.index);
+        for Served { wanted, want, chance, created } in old {
             let (key, template) = (wanted.key.as_bytes(), wanted.key.template());
-            let begun = core.flights.begin(key, template, self.call.site.options.wait, || None::<()>);
-            let Err(Role::Lead(lead) | Role::TakeOver(lead)) = begun else { continue };
+            let Some(lead) = self.call.refreshing(core, &wanted.key, created) else { continue };
             let want = match (want, self.call.shared()) {
                 (None, Some(shared)) => Some(Want::of(shared, self.call, &wanted.key, &wanted.early)),
                 (want, _) => want,
@@ -201,7 +207,7 @@ where
                 answered = survey.look(core, mode, [soft, deadline]).await?;
                 // What is refreshed anyhow needs no check.
                 check = drawn.and_then(|drawn| {
-                    let is_old = |index| survey.old.iter().any(|(wanted, ..)| wanted.index == index);
+                    let is_old = |index| survey.old.iter().any(|old| old.wanted.index == index);
                     drawn.check(call, shape, &unique, |index| survey.slots[index].is_some() && !is_old(index))
                 });
                 refresh = survey.refresh(core, &unique);
@@ -224,8 +230,7 @@ where
             let place = order.partition_point(|index| *index < element.index);
             awaited[place].key = element.key.as_bytes().into();
             element.has_old = old.is_some();
-            awaited[place].old =
-                old.map(|Old { ret, freshness, chance }| Old { ret: Slot::of(shape, ret), freshness, chance });
+            awaited[place].old = old.map(|old| old.map(|ret| Slot::of(shape, ret)));
             element.index = place;
             wanted.push(element);
             wants.extend(want);

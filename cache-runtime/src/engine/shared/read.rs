@@ -268,7 +268,7 @@ impl Call<'_> {
         let ages = self.ages_of(shape, &stored);
         let freshness = self.freshness(want, seen, ages, chance)?;
         self.copy(core, want, seen, &stored, ages);
-        Some(Old { ret: shape.revive(stored)?, freshness, chance })
+        Some(Old { ret: shape.revive(stored)?, freshness, chance, created: None })
     }
 
     /// What is kept under a key, however old, as its backend has it: within a load nothing that a copy in memory has not heard

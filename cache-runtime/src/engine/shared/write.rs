@@ -215,7 +215,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         what.names.retain(|name| !kept(name));
         shared.complete(&mut what);
         let swaps = swaps(&mut keep, &mut what);
-        let swapped = shared.swap(&swaps).await;
+        let swapped = shared.swap(&swaps, &mut what).await;
         let delivered = shared.outbox.send(what, &shared.background).await.map(|delivered| delivered.marked);
         let mut dropped = Invalidation::default();
         // A write-through that is named after its body must not come after this one as if nothing had happened.
@@ -371,8 +371,9 @@ fn swaps<V>(keep: &mut [(SharedClaim<V>, Ready)], what: &mut Invalidation) -> Ve
 }
 
 impl Shared {
-    /// Replaces cells; says of each whether it was what its writer saw. One that is not known to be replaced is dropped.
-    async fn swap(self: &Arc<Self>, swaps: &[Swap]) -> Vec<bool> {
+    /// Replaces cells; says of each whether it was what its writer saw. One that is not known to be replaced goes back into
+    /// `what`, so that dropping it is part of what the write delivers, keeps, or fails with.
+    async fn swap(&self, swaps: &[Swap], what: &mut Invalidation) -> Vec<bool> {
         if swaps.is_empty() {
             return Vec::new();
         }
@@ -383,18 +384,13 @@ impl Shared {
             ttl: Some(CELL_TTL),
         };
         let replies = self.store.run(swaps.iter().map(op).collect()).await;
-        let mut lost = Invalidation::default();
-        let mut done = Vec::with_capacity(swaps.len());
-        for (reply, swap) in replies.into_iter().zip(swaps) {
-            done.push(reply.and_then(Reply::flag).unwrap_or_else(|_| {
-                lost.names.push(Arc::clone(&swap.cell));
+        let replaced = replies.into_iter().zip(swaps).map(|(reply, swap)| {
+            reply.and_then(Reply::flag).unwrap_or_else(|_| {
+                what.names.push(Arc::clone(&swap.cell));
                 false
-            }));
-        }
-        if !lost.names.is_empty() {
-            self.invalidate_later(lost);
-        }
-        done
+            })
+        });
+        replaced.collect()
     }
 }
 
