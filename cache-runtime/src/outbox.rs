@@ -5,16 +5,17 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::background::Background;
-use crate::clock::{after, alive_now};
+use crate::clock::{Nanos, after, alive_now};
 use crate::error::Error;
 use crate::hybrid::L1;
 use crate::sabotage::{self, Mutation};
@@ -31,6 +32,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_
 
 /// How long to wait for an attempt that is under way.
 const UNDER_WAY: Duration = Duration::from_secs(1);
+
+/// How long a courier may be silent before another takes its place: its runtime is not being run. One that is only slow gets
+/// company, and what two deliver does no harm.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What becomes invalid.
 #[derive(Clone, Debug, Default)]
@@ -142,11 +147,19 @@ pub(crate) struct Outbox {
     failing: AtomicBool,
     /// Tells the end of each attempt.
     attempted: Notify,
-    /// Whether a task is delivering.
-    running: AtomicBool,
+    at_work: Mutex<AtWork>,
     /// How many were kept, ever.
     total: Counter,
     closed: AtomicBool,
+}
+
+/// Who delivers in the background.
+#[derive(Debug, Default)]
+struct AtWork {
+    /// Which courier; those before it end when they notice.
+    generation: u64,
+    /// When it was last seen at work; `None`: nobody is.
+    beat: Option<Nanos>,
 }
 
 #[derive(Default)]
@@ -173,7 +186,7 @@ impl Outbox {
             waiting: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             attempted: Notify::new(),
-            running: AtomicBool::new(false),
+            at_work: Mutex::default(),
             total,
             closed: AtomicBool::new(false),
         }
@@ -207,12 +220,8 @@ impl Outbox {
     /// # Cancel safety
     ///
     /// Dropped before it is done, the invalidation is kept.
-    pub(crate) async fn send(
-        self: &Arc<Self>,
-        what: Invalidation,
-        background: &Background,
-    ) -> Result<Delivered, Error> {
-        let parcel = self.parcel(what, background);
+    pub(crate) async fn send(self: &Arc<Self>, what: Invalidation) -> Result<Delivered, Error> {
+        let parcel = self.parcel(what);
         let mut delivered = deliver(&*self.store, &parcel.what).await;
         if delivered.as_ref().is_err_and(Error::is_retryable) {
             // Once more: a server that is away fails at once, and one that was slow may have caught up.
@@ -225,12 +234,12 @@ impl Outbox {
     }
 
     /// An invalidation that is kept if it is dropped before it arrived.
-    pub(crate) fn parcel<'a>(self: &'a Arc<Self>, what: Invalidation, background: &'a Background) -> Parcel<'a> {
-        Parcel { outbox: self, background, what }
+    pub(crate) fn parcel(self: &Arc<Self>, what: Invalidation) -> Parcel<'_> {
+        Parcel { outbox: self, what }
     }
 
     /// Keeps an invalidation, to be delivered in the background.
-    pub(crate) fn keep(self: &Arc<Self>, what: Invalidation, background: &Background) {
+    pub(crate) fn keep(self: &Arc<Self>, what: Invalidation) {
         if what.is_empty() || sabotage::is(Mutation::ForgetUndelivered) {
             return;
         }
@@ -251,36 +260,40 @@ impl Outbox {
         if let Some(l1) = &self.l1 {
             l1.forget();
         }
-        self.kick(background);
+        self.kick();
     }
 
-    /// Sees to it that somebody delivers.
-    pub(crate) fn kick(self: &Arc<Self>, background: &Background) {
-        if self.running.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let mut running = Running { outbox: Arc::clone(self), ended: false };
-        let started = background.spawn(async move {
-            let mut pause = PAUSES.0;
-            while !running.is_done() {
-                if !running.outbox.flush().await {
-                    Sleep::until(after(alive_now(), pause)).await;
-                    pause = (pause * 2).min(PAUSES.1);
-                }
+    /// Sees to it that somebody delivers. Not as background work, which is waited for: this may go on for as long as the server
+    /// is away.
+    pub(crate) fn kick(self: &Arc<Self>) {
+        // Without one the next call tries again.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let generation = {
+            let mut at_work = self.at_work.lock();
+            let now = alive_now();
+            if at_work.beat.is_some_and(|beat| now <= after(beat, SILENCE)) {
+                return;
             }
-        });
-        // Without a runtime the next call tries again: the closure, and with it `running`, was dropped.
-        let _ = started;
+            at_work.generation += 1;
+            at_work.beat = Some(now);
+            at_work.generation
+        };
+        // Under no lock: a runtime that has ended drops it here and now.
+        runtime.spawn(Courier { outbox: Arc::downgrade(self), generation }.work());
     }
 
-    /// Ends the attempts in the background: whoever waits for background work would wait for the server, too.
-    pub(crate) fn retire(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+    /// The courier of this generation has ended.
+    fn rests(&self, generation: u64) {
+        let mut at_work = self.at_work.lock();
+        // Another one may be at work by now.
+        if at_work.generation == generation {
+            at_work.beat = None;
+        }
     }
 
     /// Tries once more, and then no more. Returns whether everything was delivered.
     pub(crate) async fn close(&self) -> bool {
-        self.retire();
+        self.closed.store(true, Ordering::SeqCst);
         self.is_empty() || self.flush().await
     }
 
@@ -333,31 +346,59 @@ impl Outbox {
     }
 }
 
-/// The one task that delivers.
-struct Running {
-    outbox: Arc<Outbox>,
-    ended: bool,
+/// The task that delivers. It keeps the outbox for an attempt and not between two: a cache that is gone delivers nothing.
+struct Courier {
+    outbox: Weak<Outbox>,
+    generation: u64,
 }
 
-impl Running {
-    /// Whether nothing is left to do. Decided while nobody can add anything: what is kept afterwards starts another task,
-    /// rather than relying on one that is about to end.
-    fn is_done(&mut self) -> bool {
-        let outbox = &self.outbox;
-        let _kept = outbox.kept.lock();
-        if outbox.is_empty() || outbox.closed.load(Ordering::SeqCst) {
-            outbox.running.store(false, Ordering::SeqCst);
-            self.ended = true;
+impl Courier {
+    async fn work(self) {
+        let mut attempts = pin!(self.attempts());
+        poll_fn(|cx| {
+            self.beat();
+            attempts.as_mut().poll(cx)
+        })
+        .await;
+    }
+
+    async fn attempts(&self) {
+        let mut pause = PAUSES.0;
+        while let Some(outbox) = self.outbox.upgrade().filter(|outbox| !self.is_done(outbox)) {
+            let all = outbox.flush().await;
+            drop(outbox);
+            if !all {
+                Sleep::until(after(alive_now(), pause)).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
         }
-        self.ended
+    }
+
+    /// Its runtime is being run.
+    fn beat(&self) {
+        let Some(outbox) = self.outbox.upgrade() else { return };
+        let mut at_work = outbox.at_work.lock();
+        if at_work.generation == self.generation {
+            at_work.beat = Some(alive_now());
+        }
+    }
+
+    /// Whether nothing is left to do, or another does it. Decided while nobody can add anything: what is kept afterwards starts
+    /// another courier, rather than relying on one that is about to end.
+    fn is_done(&self, outbox: &Outbox) -> bool {
+        let _kept = outbox.kept.lock();
+        let done = outbox.is_empty() || outbox.closed.load(Ordering::SeqCst);
+        if done {
+            outbox.rests(self.generation);
+        }
+        done || outbox.at_work.lock().generation != self.generation
     }
 }
 
-impl Drop for Running {
+impl Drop for Courier {
     fn drop(&mut self) {
-        // Another one may be at work by now.
-        if !self.ended {
-            self.outbox.running.store(false, Ordering::SeqCst);
+        if let Some(outbox) = self.outbox.upgrade() {
+            outbox.rests(self.generation);
         }
     }
 }
@@ -365,7 +406,6 @@ impl Drop for Running {
 /// An invalidation on its way. Dropped before it arrived, it is kept.
 pub(crate) struct Parcel<'a> {
     outbox: &'a Arc<Outbox>,
-    background: &'a Background,
     what: Invalidation,
 }
 
@@ -378,6 +418,157 @@ impl Parcel<'_> {
 
 impl Drop for Parcel<'_> {
     fn drop(&mut self) {
-        self.outbox.keep(std::mem::take(&mut self.what), self.background);
+        self.outbox.keep(std::mem::take(&mut self.what));
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::store::{Answer, Listener, Page, ServerInfo};
+
+    /// A backend that is there or not, and keeps nothing.
+    #[derive(Debug, Default)]
+    struct Backend {
+        up: AtomicBool,
+    }
+
+    impl SharedStore for Backend {
+        fn run(&self, ops: Vec<Op>) -> Answer<'_, Vec<Result<Reply, Error>>> {
+            let up = self.up.load(Ordering::SeqCst);
+            let reply = move |_: Op| if up { Ok(Reply::Count(0)) } else { Err(away()) };
+            Box::pin(async move { ops.into_iter().map(reply).collect() })
+        }
+
+        fn scan<'s>(&'s self, _: &'s [u8], _: Cursor) -> Answer<'s, Result<Page, Error>> {
+            Box::pin(async { Err(away()) })
+        }
+
+        fn listen(&self, _: &Name) -> Answer<'_, Result<Box<dyn Listener>, Error>> {
+            Box::pin(async { Err(away()) })
+        }
+
+        fn is_single(&self) -> bool {
+            true
+        }
+
+        fn ready(&self) -> Answer<'_, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn ping(&self) -> Answer<'_, Result<(), Error>> {
+            Box::pin(async { Ok(()) })
+        }
+
+        fn info(&self) -> Answer<'_, Result<ServerInfo, Error>> {
+            Box::pin(async { Err(away()) })
+        }
+
+        fn close(&self) -> Answer<'_, ()> {
+            Box::pin(async {})
+        }
+    }
+
+    fn away() -> Error {
+        Error::new(ErrorKind::Unavailable, "the server is away")
+    }
+
+    fn outbox() -> (Arc<Backend>, Arc<Outbox>) {
+        let backend = Arc::new(Backend::default());
+        let store = Arc::clone(&backend) as Arc<dyn SharedStore>;
+        (backend, Arc::new(Outbox::new(store, [&b"all"[..], b"any"].map(Name::from), None, Counter::default())))
+    }
+
+    fn one() -> Invalidation {
+        Invalidation { names: vec![Name::from(&b"e"[..])], ..Invalidation::default() }
+    }
+
+    fn current() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().unwrap()
+    }
+
+    async fn delivered(outbox: &Outbox) {
+        let delivery = async {
+            while !outbox.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(after(alive_now(), Duration::from_secs(20)), delivery).await.expect("nobody delivers");
+    }
+
+    /// Has it look as if its courier had been silent for too long.
+    fn silent(outbox: &Outbox) {
+        let mut at_work = outbox.at_work.lock();
+        at_work.beat = at_work.beat.map(|beat| beat.saturating_sub(after(0, SILENCE * 2)));
+    }
+
+    #[test]
+    fn a_runtime_that_is_not_run_any_more_keeps_nobody_else_from_delivering() {
+        let (backend, outbox) = outbox();
+        let (idle, other) = (current(), current());
+        idle.block_on(async {
+            outbox.keep(one());
+            tokio::task::yield_now().await;
+        });
+        backend.up.store(true, Ordering::SeqCst);
+        other.block_on(async {
+            outbox.kick();
+            assert_eq!(outbox.at_work.lock().generation, 1, "somebody has just been seen at work");
+            silent(&outbox);
+            outbox.kick();
+            delivered(&outbox).await;
+        });
+        // The first one finds that it was replaced, and takes nobody's place.
+        idle.block_on(async {
+            outbox.keep(one());
+            delivered(&outbox).await;
+        });
+    }
+
+    #[test]
+    fn a_courier_that_lives_is_not_replaced() {
+        let (backend, outbox) = outbox();
+        current().block_on(async {
+            outbox.keep(one());
+            silent(&outbox);
+            let before = outbox.at_work.lock().beat;
+            // It tries again after a pause, in vain, which is a sign of life.
+            Sleep::until(after(alive_now(), PAUSES.1)).await;
+            assert!(outbox.at_work.lock().beat > before);
+            outbox.kick();
+            assert_eq!(outbox.at_work.lock().generation, 1);
+            backend.up.store(true, Ordering::SeqCst);
+            delivered(&outbox).await;
+        });
+    }
+
+    #[test]
+    fn a_runtime_that_has_ended_keeps_nobody_else_from_delivering() {
+        let (backend, outbox) = outbox();
+        let ended = current();
+        let handle = ended.handle().clone();
+        drop(ended);
+        {
+            let _within = handle.enter();
+            outbox.keep(one());
+        }
+        backend.up.store(true, Ordering::SeqCst);
+        current().block_on(async {
+            outbox.kick();
+            delivered(&outbox).await;
+        });
+    }
+
+    #[test]
+    fn a_cache_that_is_gone_delivers_nothing() {
+        let (backend, outbox) = outbox();
+        current().block_on(async {
+            outbox.keep(one());
+            Sleep::until(after(alive_now(), PAUSES.0)).await;
+            let gone = Arc::downgrade(&outbox);
+            drop((outbox, backend));
+            assert!(gone.upgrade().is_none());
+        });
     }
 }

@@ -214,15 +214,22 @@ impl Cache {
     /// # Ok::<(), cache_runtime::Error>(()) }).unwrap();
     /// ```
     ///
+    /// Work that begins while it waits is waited for, too: leases are given back by then. Calls that are under way are not, so
+    /// that this comes after the last of them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the waiting and nothing else: background work goes on. Until what had begun is done, the cache is open
+    /// and stays as it was; from then on it is closed, and what is left to do is done by closing it again.
+    ///
     /// # Errors
     ///
     /// An invalidation could not be delivered to a shared backend: what it covers is there until it expires.
     pub async fn close(&self) -> Result<(), Error> {
-        if let Some(shared) = &self.core.shared {
-            shared.outbox.retire();
-        }
+        // What has begun may need the cache to be open. What begins meanwhile may, too, and there may be no end of that.
         self.core.background.drain().await;
         self.core.close();
+        self.core.background.idle().await;
         let Some(shared) = &self.core.shared else { return Ok(()) };
         let delivered = shared.outbox.close().await;
         shared.store.close().await;

@@ -64,7 +64,7 @@ pub(crate) struct Shared {
     pub(crate) l1: Option<Arc<L1>>,
     /// δ: how long a copy in the memory of any process may be served unheard of.
     lease: Duration,
-    pub(super) background: Arc<Background>,
+    background: Arc<Background>,
     /// `svc:v1:`
     pub(super) prefix: Box<[u8]>,
     pub(super) namespace: Option<Box<[u8]>>,
@@ -164,7 +164,7 @@ impl Shared {
     pub(super) fn is_trusted(&self) -> bool {
         let trusted = self.outbox.is_empty();
         if !trusted {
-            self.outbox.kick(&self.background);
+            self.outbox.kick();
         }
         trusted
     }

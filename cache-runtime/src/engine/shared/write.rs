@@ -74,13 +74,13 @@ impl Shared {
     /// Delivers an invalidation, or keeps it and fails.
     pub(crate) async fn invalidate(self: &Arc<Self>, mut what: Invalidation) -> Result<Delivered, Error> {
         self.complete(&mut what);
-        self.outbox.send(what, &self.background).await
+        self.outbox.send(what).await
     }
 
     /// Delivers an invalidation in the background.
     pub(crate) fn invalidate_later(&self, mut what: Invalidation) {
         self.complete(&mut what);
-        self.outbox.keep(what, &self.background);
+        self.outbox.keep(what);
     }
 
     fn complete(&self, what: &mut Invalidation) {
@@ -188,7 +188,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         all.names.extend(self.claims.iter().flat_map(SharedClaim::names));
         self.late.iter().for_each(|target| shared.push_entry(target.key().as_bytes(), &mut all));
         shared.complete(&mut all);
-        let parcel = shared.outbox.parcel(all, &shared.background);
+        let parcel = shared.outbox.parcel(all);
         self.claim_late(value).await;
         let mut keep = Vec::new();
         for mut claim in std::mem::take(&mut self.claims) {
@@ -216,7 +216,7 @@ impl<V: Send + Sync + 'static> SharedClaims<V> {
         shared.complete(&mut what);
         let swaps = swaps(&mut keep, &mut what);
         let swapped = shared.swap(&swaps, &mut what).await;
-        let delivered = shared.outbox.send(what, &shared.background).await.map(|delivered| delivered.marked);
+        let delivered = shared.outbox.send(what).await.map(|delivered| delivered.marked);
         let mut dropped = Invalidation::default();
         // A write-through that is named after its body must not come after this one as if nothing had happened.
         let mut ops = vec![Op::Drop(vec![shared.any()])];
