@@ -137,6 +137,8 @@ pub(crate) enum Segment {
     /// `*` in a pattern.
     Any,
     TypeName(Ident),
+    /// The type whose function it is, where that can only be asked of the compiler.
+    Owner,
     Part(Part),
 }
 

@@ -27,13 +27,19 @@ pub(super) fn key(
 ) -> Option<Key> {
     let function = scope.function;
     let covered = batch.map(|batch| batch.param);
-    let in_impl = function.receiver().is_some() || args.word("companion") == Some("method");
+    let owner = match args.word("companion") {
+        _ if function.receiver().is_some() => Owner::Known,
+        Some("method") => Owner::Known,
+        Some("none") => Owner::Unknown,
+        _ if function.is_associated() => Owner::Unknown,
+        _ => Owner::None,
+    };
     // What was not understood may have said it.
     let silent = args.doubtful(&["key", "key_with", "resource", "suffix", "skip", "each"])
         || (batch.is_none() && args.each().is_some());
     if let Some(expr) = args.expr("key") {
         if is_auto(expr) {
-            return Some(auto(scope, skipped, batch, in_impl));
+            return Some(auto(scope, skipped, batch, owner));
         }
         let (text, shown, doubtful) = match text_key(expr, scope, errors) {
             Ok(text) => (Some(text.clone()), Some((text.canonical, text.uses)), Vec::new()),
@@ -67,7 +73,7 @@ pub(super) fn key(
         return Some(Key::Resource(resource));
     }
     if memoize && !args.wrote("key") {
-        return Some(auto(scope, skipped, batch, in_impl));
+        return Some(auto(scope, skipped, batch, owner));
     }
     if !["key", "key_with", "resource"].iter().any(|name| args.wrote(name)) && !silent {
         let names: Vec<String> = function
@@ -196,9 +202,20 @@ pub(super) fn text_key(expr: &Expr, scope: &Scope<'_>, errors: &mut Errors) -> R
     if failed.is_empty() { Ok(out) } else { Err(Failed::Names(failed, out.uses)) }
 }
 
+/// Whose a function is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// A module's.
+    None,
+    /// That of `Self`.
+    Known,
+    /// There may be a `Self`.
+    Unknown,
+}
+
 /// Every parameter that is not skipped, then every generic one. A method's type is one of these: the body may be the default
 /// of a trait's method, or stand in an `impl<T>`.
-fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>, in_impl: bool) -> Key {
+fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>, owner: Owner) -> Key {
     let function = scope.function;
     let mut text = Text { canonical: String::new(), segments: Vec::new(), uses: Uses::default() };
     let mut names = Vec::new();
@@ -230,7 +247,7 @@ fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>, in_impl: bo
             add(binding.unraw().to_string(), plain(Source::Param(index, binding.clone()), blame));
         }
     }
-    if in_impl {
+    if owner == Owner::Known {
         add("Self".to_owned(), Segment::TypeName(Ident::new("Self", crate::hygiene::span())));
     }
     for generic in function.type_params() {
@@ -246,6 +263,9 @@ fn auto(scope: &Scope<'_>, skipped: &Skipped, batch: Option<&Batch>, in_impl: bo
             uses.generics.insert(name.clone());
             add(name, plain(Source::Const(generic.clone()), (generic.span(), generic.span())));
         }
+    }
+    if owner == Owner::Unknown {
+        text.segments.push(Segment::Owner);
     }
     text.uses = uses;
     Key::Auto(text, names)

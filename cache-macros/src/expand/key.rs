@@ -21,6 +21,7 @@ pub(super) fn segments(cx: &Cx<'_>, text: &Text, captures: Option<&Captures>) ->
         match segment {
             Segment::Lit(_) => {}
             Segment::Any => out.extend(q!(w.any();)),
+            Segment::Owner => out.extend(q!(w.owner(|| ());)),
             Segment::TypeName(ident) => out.extend(q!(w.type_name::<#ident>();)),
             Segment::Part(part) => out.extend(self::part(cx, part, captures)),
         }

@@ -21,7 +21,8 @@ pub(crate) use generics::without_lifetimes;
 
 use proc_macro2::{Ident, TokenStream};
 use quote::ToTokens as _;
-use syn::{Attribute, Meta};
+use syn::ext::IdentExt as _;
+use syn::{Attribute, Expr, Meta};
 
 use crate::function::{self, Form, Function};
 use crate::model::{Common, Place, Read, Write};
@@ -60,10 +61,27 @@ impl<'a> Cx<'a> {
         let p = self.p();
         match &self.common.cache {
             Some(cache) => {
-                let cache = self.owned_arguments(self.renamed(cache.to_token_stream()));
-                q!(let at = #p::At::of(#site, &(#cache));)
+                let expr = self.renamed(cache.to_token_stream());
+                // What belongs to a parameter that the body may take is the call's own.
+                let cache =
+                    if self.is_taken(cache) { q!(#p::Cache::clone(&(#expr))) } else { self.owned_arguments(expr) };
+                q!(let cache: &#p::Cache = &(#cache); let at = #p::At::of(#site, cache);)
             }
             None => q!(let at = #p::At::current(#site);),
+        }
+    }
+
+    /// Whether an expression begins with a parameter that is there by value.
+    fn is_taken(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Path(path) => path.path.get_ident().is_some_and(|name| {
+                let binding = self.function.binding(&name.unraw().to_string());
+                binding.is_some_and(|(index, _)| self.function.params[index].reference().is_none())
+            }),
+            Expr::Field(field) => self.is_taken(&field.base),
+            Expr::Paren(inner) => self.is_taken(&inner.expr),
+            Expr::MethodCall(call) => self.is_taken(&call.receiver),
+            _ => false,
         }
     }
 

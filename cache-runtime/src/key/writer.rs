@@ -156,6 +156,18 @@ impl KeyWriter {
         self.dotted(std::any::type_name::<T>());
     }
 
+    /// Whose the function around `here` is, where its path does not say that: a trait's function, whose body several types may
+    /// have, or one of a type with parameters.
+    #[inline]
+    pub fn owner<F: Fn()>(&mut self, _here: F) {
+        let path = std::any::type_name::<F>();
+        // What the path does not say is in angle brackets: `<Circle as Shape>::area`, `Repo<User>::all`.
+        if path.contains('<') {
+            self.lit(":");
+            self.dotted(path.trim_end_matches("::{{closure}}"));
+        }
+    }
+
     /// A module path, with `::` written `.`.
     #[inline]
     pub fn module(&mut self, path: &'static str) {

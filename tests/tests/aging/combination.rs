@@ -55,6 +55,10 @@ fn stride(kind: &str) -> u64 {
     }
 }
 
+fn name(kind: &str, state: &str, answer: Answer, case: &Case) -> String {
+    format!("{kind}, {state}, {answer:?}, {case:?}")
+}
+
 /// Runs functions in one state of their entries, with one kind of source, side by side.
 async fn run(
     kind: &'static str,
@@ -102,7 +106,7 @@ async fn run(
     let idle = now();
     let mut verdicts = Vec::new();
     for asked in asked {
-        let name = format!("{kind}, {state}, {answer:?}, {:?}", asked.case);
+        let name = name(kind, state, answer, &asked.case);
         let verdict = judge(&on, asked, age.is_some(), answer, idle).await;
         verdicts.push((name, verdict));
     }
@@ -199,14 +203,15 @@ async fn judge(on: &On, asked: Asked, loaded_before: bool, answer: Answer, idle:
 
 async fn every_case(kind: &'static str) {
     let ends = now() + Duration::from_secs(std::env::var("CACHE_STRESS_SECONDS").map_or(0, |s| s.parse().unwrap()));
-    let (mut shift, mut attempts) = (0, 0);
+    let (mut shift, mut tally) = (0, Tally::default());
     loop {
         let mut groups = JoinSet::new();
         for (n, answer) in Answer::ALL.into_iter().enumerate() {
             for (turn, (state, age)) in STATES.into_iter().enumerate() {
                 let turn = (n + turn) as u64;
                 let is_run = |case: &Case| {
-                    (case.plan.is_core() && !case.is_batch) || (case.id + turn).is_multiple_of(stride(kind))
+                    ((case.plan.is_core() && !case.is_batch) || (case.id + turn).is_multiple_of(stride(kind)))
+                        && !tally.is_right(&name(kind, state, answer, case))
                 };
                 let cases: Vec<Case> = all().into_iter().filter(is_run).collect();
                 for (part, cases) in cases.chunks(12).enumerate() {
@@ -218,16 +223,16 @@ async fn every_case(kind: &'static str) {
                 }
             }
         }
-        let mut tally = Tally::default();
         while let Some(verdicts) = groups.join_next().await {
-            verdicts.unwrap().into_iter().for_each(|(name, verdict)| tally.add(&name, verdict));
+            verdicts.unwrap().into_iter().for_each(|(name, verdict)| tally.add(name, verdict));
         }
-        if !tally.says_enough(kind, &mut attempts) {
+        if !tally.says_enough(kind) {
             continue;
         }
         if now() >= ends {
             return;
         }
+        tally = Tally::default();
         shift = (shift + 37) % 150;
     }
 }

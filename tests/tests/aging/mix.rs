@@ -418,11 +418,16 @@ fn stride(kind: &str) -> usize {
 }
 
 async fn every_mix(kind: &'static str) {
-    let mut attempts = 0;
-    while !round(kind).await.says_enough(kind, &mut attempts) {}
+    let mut tally = Tally::default();
+    loop {
+        round(kind, &mut tally).await;
+        if tally.says_enough(kind) {
+            return;
+        }
+    }
 }
 
-async fn round(kind: &'static str) -> Tally {
+async fn round(kind: &'static str, tally: &mut Tally) {
     let (mut cases, mut waiting) = (Vec::new(), Vec::new());
     let said = std::env::var("CACHE_COMBINATIONS").ok();
     let mut n = 0_usize;
@@ -439,7 +444,7 @@ async fn round(kind: &'static str) -> Tally {
                     Some(text) if text != "full" => name.contains(text),
                     _ => n.is_multiple_of(stride(kind)),
                 };
-                if is_run {
+                if is_run && !tally.is_right(&name) {
                     let to = if case.plan.times.short { &mut waiting } else { &mut cases };
                     to.push((case, answer, states));
                 }
@@ -466,11 +471,9 @@ async fn round(kind: &'static str) -> Tally {
             });
         }
     }
-    let mut tally = Tally::default();
     while let Some(verdicts) = workers.join_next().await {
-        verdicts.unwrap().into_iter().for_each(|(name, verdict)| tally.add(&name, verdict));
+        verdicts.unwrap().into_iter().for_each(|(name, verdict)| tally.add(name, verdict));
     }
-    tally
 }
 
 /// A3, N8, N12, P1

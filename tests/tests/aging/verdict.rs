@@ -1,5 +1,7 @@
 //! What became of generated cases, and whether that says enough.
 
+use std::collections::HashSet;
+
 /// How often in a row a machine that disturbs most cases is asked again.
 const ATTEMPTS: u32 = 5;
 
@@ -11,30 +13,38 @@ pub(crate) enum Verdict {
     Wrong(String),
 }
 
-/// What became of the cases of one round.
+/// What became of the cases, over as many rounds as it takes.
 #[derive(Default)]
 pub(crate) struct Tally {
-    right: u32,
-    unclear: u32,
+    right: HashSet<String>,
+    unclear: usize,
     wrong: Vec<String>,
+    /// How many rounds were not enough.
+    attempts: u32,
 }
 
 impl Tally {
-    pub(crate) fn add(&mut self, name: &str, verdict: Verdict) {
+    /// Whether a case need not be run again.
+    pub(crate) fn is_right(&self, name: &str) -> bool {
+        self.right.contains(name)
+    }
+
+    pub(crate) fn add(&mut self, name: String, verdict: Verdict) {
         match verdict {
-            Verdict::Right => self.right += 1,
+            Verdict::Right => drop(self.right.insert(name)),
             Verdict::Unclear => self.unclear += 1,
             Verdict::Wrong(why) => self.wrong.push(format!("{name}: {why}")),
         }
     }
 
-    /// Whether most cases were undisturbed. `attempts`: how many rounds before this one were not enough.
+    /// Whether most cases have been seen undisturbed. If not, the others are to be run once more: they are fewer, and disturb
+    /// each other less.
     ///
     /// # Panics
     ///
-    /// A case was wrong, in whichever round; or too many rounds in a row have said too little.
-    pub(crate) fn says_enough(mut self, kind: &str, attempts: &mut u32) -> bool {
-        let Self { right, unclear, .. } = self;
+    /// A case was wrong, in whichever round; or too many rounds have said too little.
+    pub(crate) fn says_enough(&mut self, kind: &str) -> bool {
+        let (right, unclear) = (self.right.len(), std::mem::take(&mut self.unclear));
         self.wrong.sort_unstable();
         let shown = &self.wrong[..self.wrong.len().min(40)];
         assert!(
@@ -45,8 +55,8 @@ impl Tally {
         );
         println!("{kind}: {right} right, {unclear} unclear");
         let is_enough = right > unclear;
-        *attempts = if is_enough { 0 } else { *attempts + 1 };
-        assert!(*attempts < ATTEMPTS, "{right} right, {unclear} unclear, {attempts} times");
+        self.attempts += u32::from(!is_enough);
+        assert!(self.attempts < ATTEMPTS, "{right} right, {unclear} unclear, {} times", self.attempts);
         is_enough
     }
 }

@@ -22,6 +22,7 @@ mod functions;
 mod hygiene;
 mod methods;
 mod options;
+mod owned;
 mod references;
 
 use std::sync::Arc;

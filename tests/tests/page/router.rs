@@ -220,3 +220,18 @@ async fn no_answer_has_a_value_or_a_key_in_it() {
         }
     }
 }
+
+/// C7, N14: what the program's recorder has, and the gauges of this cache as they are now.
+#[tokio::test]
+async fn metrics_are_those_of_the_programs_recorder() {
+    // For all tests of this program: there is one.
+    let handle = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
+    let cache = Cache::builder().ignore_env().prefix("measured").build().await.unwrap();
+    cache.scope(async { (get_product(1).await, get_product(2).await) }).await;
+    let page = mounted(&cache, |admin| admin.metrics(move || handle.render())).await;
+    let answer = get("/cache/metrics").send(page.at).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; version=0.0.4; charset=utf-8")));
+    assert!(answer.body.contains("cache_entries{cache=\"measured:v1\"} 2"), "{}", answer.body);
+    let without = mounted(&cache, |admin| admin).await;
+    assert_eq!(get("/cache/metrics").send(without.at).await.status, 404);
+}

@@ -31,6 +31,25 @@ fn json_text(text: String) -> Response {
     ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
+/// Gives the text of a program's metrics.
+#[cfg(feature = "metrics")]
+pub(super) type Render = std::sync::Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the program's recorder has, for Prometheus.
+#[cfg(feature = "metrics")]
+pub(super) async fn metrics(state: Shared, render: Render) -> Response {
+    let cache = state.cache.clone();
+    let told = move || {
+        cache.publish_metrics();
+        render()
+    };
+    // It counts entries: not on a thread that answers requests.
+    match tokio::task::spawn_blocking(told).await {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 #[derive(Serialize)]
 struct Health {
     status: &'static str,

@@ -64,6 +64,8 @@ pub struct Admin {
     origins: Vec<String>,
     allowed: Vec<String>,
     read_only: bool,
+    #[cfg(feature = "metrics")]
+    metrics: Option<api::Render>,
 }
 
 /// Puts the caller's authentication in front.
@@ -83,7 +85,16 @@ impl fmt::Debug for Admin {
 impl Admin {
     /// The page of `cache`.
     pub fn new(cache: Cache) -> Self {
-        Self { cache, protection: None, public: false, origins: Vec::new(), allowed: Vec::new(), read_only: false }
+        Self {
+            cache,
+            protection: None,
+            public: false,
+            origins: Vec::new(),
+            allowed: Vec::new(),
+            read_only: false,
+            #[cfg(feature = "metrics")]
+            metrics: None,
+        }
     }
 
     /// Puts `layer` in front of every request: it is to answer those that it does not know, with 401 for one. What passes it
@@ -151,6 +162,25 @@ impl Admin {
         self
     }
 
+    /// Answers `GET /metrics` with what `render` gives, for Prometheus. The recorder is the program's, so it gives the text of all
+    /// of its metrics; those of this cache are [published](Cache::publish_metrics) just before.
+    ///
+    /// ```no_run
+    /// # use cache_runtime::{Cache, http::admin::Admin};
+    /// # fn install_recorder() -> Handle { Handle }
+    /// # struct Handle;
+    /// # impl Handle { fn render(&self) -> String { String::new() } }
+    /// // let metrics = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+    /// # let metrics = install_recorder();
+    /// let page = Admin::new(Cache::memory()).metrics(move || metrics.render()).into_router();
+    /// # drop(page);
+    /// ```
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Arc::new(render));
+        self
+    }
+
     /// The router, for `nest_service("/cache", ..)` at a path of your choice; with `nest` it is at `/cache`, and not at `/cache/`.
     ///
     /// Without authentication it has to know who connected: serve it with
@@ -170,7 +200,13 @@ impl Admin {
             read_only: self.read_only,
             token: token(),
         });
-        let router = Router::new()
+        let router = Router::new();
+        #[cfg(feature = "metrics")]
+        let router = match self.metrics {
+            Some(render) => router.route("/metrics", get(move |state: Shared| api::metrics(state, render))),
+            None => router,
+        };
+        let router = router
             .route("/", get(page::page))
             .route("/stats", get(api::stats))
             .route("/functions", get(api::functions))
