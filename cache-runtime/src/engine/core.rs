@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::flight::Flights;
 use crate::key::{KeyWriter, Prefix};
 use crate::memory::{Bounds, Engine, Evictions, Map, Removed, Store};
-use crate::meter::{self, Published};
+use crate::meter;
 use crate::policy::{self, Buckets, Jitter, Lifetime};
 use crate::record::{Record, Stored};
 use crate::site::Site;
@@ -82,7 +82,8 @@ pub(crate) struct Core {
     /// Keys whose source has just failed.
     pub(crate) pauses: Pauses,
     /// Servers of which a recorder was told.
-    pub(crate) servers: Published,
+    #[cfg(feature = "metrics")]
+    pub(crate) servers: meter::Published,
 }
 
 /// What may keep functions from using a cache, in one byte, so that a call that nothing keeps asks once.
@@ -143,7 +144,8 @@ impl Core {
             shared,
             background,
             pauses: Pauses::default(),
-            servers: Published::default(),
+            #[cfg(feature = "metrics")]
+            servers: meter::Published::default(),
             settings,
         }))
     }

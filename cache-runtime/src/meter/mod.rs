@@ -15,6 +15,7 @@ pub(crate) use told::{Counter, Function, Scope};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use untold::{Counter, Function, Scope};
 
+#[cfg(feature = "metrics")]
 use parking_lot::Mutex;
 
 /// What the names of metrics begin with, unless the builder says otherwise.
@@ -28,9 +29,11 @@ impl Scope {
 }
 
 /// What a gauge with a label was published for. A recorder keeps what it was told last: of what has gone it has to be told.
+#[cfg(feature = "metrics")]
 #[derive(Debug, Default)]
 pub(crate) struct Published(Mutex<Vec<String>>);
 
+#[cfg(feature = "metrics")]
 impl Published {
     /// These are published now; those that were and are not any more.
     pub(crate) fn replace(&self, labels: Vec<String>) -> Vec<String> {
@@ -80,7 +83,7 @@ impl Operation {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "metrics"))]
 mod tests {
     use super::*;
 
